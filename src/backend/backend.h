@@ -1,0 +1,29 @@
+// Backend: what can answer a request. Local engine, upstream over the door, and (tests) recordings.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "chat/chat.h"
+#include "egress/permit.h"
+
+namespace hearth::backend {
+
+struct Job {
+    std::string request_id;
+    std::shared_ptr<const chat::ChatRequest> request;
+    std::string model;  // the backend's own name for the model
+    std::shared_ptr<chat::EventSink> sink;
+    // Upstreams only; a backend that needs one and has none fails the job as internal.
+    std::unique_ptr<egress::EgressPermit> permit;
+};
+
+class Backend {
+  public:
+    virtual ~Backend() = default;
+    // Returns at once; events follow on the backend's own threads: Started, deltas, one terminal.
+    // A refusal is a Failed event. Cancelling is the flag of the sink.
+    virtual void start(Job job) = 0;
+};
+
+}  // namespace hearth::backend

@@ -1,0 +1,60 @@
+// Files: whole reads with a limit, atomic writes, read-only maps, descriptors that close themselves.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/result.h"
+
+namespace hearth {
+
+class Fd {
+  public:
+    Fd() = default;
+    explicit Fd(int fd) : fd_(fd) {}
+    Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Fd& operator=(Fd&& other) noexcept;
+    ~Fd() { reset(); }
+    int get() const { return fd_; }
+    int release() { return std::exchange(fd_, -1); }
+    void reset();
+    explicit operator bool() const { return fd_ >= 0; }
+
+  private:
+    int fd_ = -1;
+};
+
+// Errors: not_found, or invalid_request where the file is larger than limit_bytes or no regular file.
+Result<std::string> read_file(const std::string& path, std::size_t limit_bytes);
+// Everything that stdin holds. Errors: invalid_request past the limit.
+Result<std::string> read_stdin(std::size_t limit_bytes);
+// Writes beside the path, then renames: a reader sees the old file or the new one.
+Status write_file(const std::string& path, std::string_view bytes, int mode = 0644);
+// mkdir -p, new folders with mode 0700.
+Status make_folders(const std::string& path);
+
+// MappedFile: a file's bytes, read-only, shared with the page cache. Pages that vanish because the
+class MappedFile {
+  public:
+    static Result<MappedFile> open(const std::string& path);
+    MappedFile() = default;
+    MappedFile(MappedFile&& other) noexcept;
+    MappedFile& operator=(MappedFile&& other) noexcept;
+    ~MappedFile();
+    std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+  private:
+    const std::byte* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+// Lower-case hexadecimal.
+std::string hex(std::span<const std::byte> bytes);
+// SHA-256 (FIPS 180-4), lower-case hexadecimal.
+std::string sha256_hex(std::span<const std::byte> bytes);
+std::string sha256_hex(std::string_view text);
+
+}  // namespace hearth

@@ -1,0 +1,51 @@
+// The door: how the main process gets a connection although it may not connect.
+//
+// A broker process (this executable started again, `hearth egress-broker`) is the only one that may
+// call connect(2). The main process sends it an allow-list once, then requests with a permit; for each
+// the broker checks destination and purpose, resolves the name, connects, does TLS (verified), and
+// relays plain bytes over a socketpair. When the connection closes it sends a receipt.
+//
+// Invariants: (1) the allow-list cannot change after the first message.
+//             (2) no byte reaches a destination that is not on it for that purpose.
+//             (3) every request yields exactly one receipt, also when refused.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+#include "egress/permit.h"
+
+namespace hearth::egress {
+
+struct AllowRule {
+    Destination destination;
+    Purpose purpose = Purpose::inference;
+    std::string name;     // "upstream acme"
+    std::string ca_file;  // PEM; empty: the system's bundle
+};
+
+class Door {
+  public:
+    // Starts the broker with this allow-list. Requires: called before enter_sandbox().
+    // on_receipt runs on the door's own thread.
+    static Result<std::unique_ptr<Door>> open(std::vector<AllowRule> rules,
+                                              std::function<void(Receipt)> on_receipt);
+    virtual ~Door() = default;  // ends the broker
+
+    struct Connection {
+        Fd fd;  // plain bytes both ways; closing it closes the remote side
+    };
+    // Any thread; waits for the broker's answer at most timeout_ms.
+    // Errors: forbidden_by_policy (not on the list), upstream_failed (resolve, connect, TLS), timeout.
+    virtual Result<Connection> connect(EgressPermit permit, std::int64_t timeout_ms) = 0;
+    virtual int broker_pid() const = 0;
+};
+
+// main() of the broker process; control is the inherited descriptor. Returns the exit code.
+int broker_main(int control_fd);
+
+}  // namespace hearth::egress

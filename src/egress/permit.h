@@ -1,0 +1,64 @@
+// EgressPermit: the right to open one connection. Only hearth::route can make one for inference (and,
+// later, egress/purpose for downloads, identity keys and telemetry); whoever holds none cannot reach
+// the door, because every function of the door asks for it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace hearth::route {
+class PermitMint;
+}
+
+namespace hearth::egress {
+
+enum class Purpose : std::uint8_t { inference, download, identity, telemetry };
+const char* name_of(Purpose purpose);
+
+struct Destination {
+    std::string host;  // name or numeric address, lower case
+    int port = 0;
+    bool tls = true;
+    friend bool operator==(const Destination&, const Destination&) = default;
+};
+std::string to_text(const Destination& destination);  // "https://api.example.com:443"
+
+// Move-only: one permit, one connection.
+class EgressPermit {
+  public:
+    EgressPermit(EgressPermit&&) = default;
+    EgressPermit& operator=(EgressPermit&&) = default;
+    EgressPermit(const EgressPermit&) = delete;
+
+    const Destination& destination() const { return destination_; }
+    Purpose purpose() const { return purpose_; }
+    const std::string& request_id() const { return request_id_; }
+    const std::string& rule() const { return rule_; }  // why it was allowed, e.g. "upstream acme"
+
+  private:
+    friend class hearth::route::PermitMint;
+    EgressPermit(Destination destination, Purpose purpose, std::string request_id, std::string rule)
+        : destination_(std::move(destination)),
+          purpose_(purpose),
+          request_id_(std::move(request_id)),
+          rule_(std::move(rule)) {}
+
+    Destination destination_;
+    Purpose purpose_ = Purpose::inference;
+    std::string request_id_, rule_;
+};
+
+// What the broker says of one connection after it closed.
+struct Receipt {
+    std::string request_id, rule;
+    Purpose purpose = Purpose::inference;
+    Destination destination;
+    std::string address;         // numeric, what was connected to; empty if nothing was
+    std::string tls_spki_sha256;  // hex, of the server's key; empty without TLS
+    std::string outcome;         // "closed", "refused: …", "connect failed: …", "tls failed: …"
+    std::int64_t bytes_out = 0, bytes_in = 0;            // plain bytes, as the program saw them
+    std::int64_t wire_bytes_out = 0, wire_bytes_in = 0;  // TCP payload, from TCP_INFO at close
+    std::int64_t opened_wall_ns = 0, closed_wall_ns = 0;
+};
+
+}  // namespace hearth::egress

@@ -1,0 +1,129 @@
+// Engine: the narrow door to local generation. Token ids in, tokens and text out.
+//
+// One engine owns one model, its KV cache and one thread that steps: take → plan → forward → sample →
+// emit → retire. Sequences join and leave between steps (continuous batching); a long prompt is spread
+// over steps (chunked prefill). What a sequence says depends on the model file, numerics_id, ISA, KV
+// type, prompt, sampling and seed, and on nothing else.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "engine/model/model.h"
+
+namespace hearth::engine {
+
+// Filters act in the order top_k, top_p, min_p on the softmax at temperature; 0 is greedy.
+struct Sampling {
+    double temperature = 0.8;
+    std::int64_t top_k = 40;  // 0: off
+    double top_p = 0.95;      // 1: off
+    double min_p = 0.05;      // 0: off
+    std::uint64_t seed = 0;
+    std::int64_t n_logprobs = -1;  // -1: none; k >= 0: the token's and the k best
+};
+
+struct TokenScore {
+    TokenId id;
+    float logprob = 0;
+};
+
+enum class StopReason : std::uint8_t { end_token, stop_string, length, cancelled, failed };
+
+// What one step of one sequence brings. text holds whole code points and never part of a stop
+// string; it may be empty while bytes are held back.
+struct Output {
+    TokenId id;
+    std::string text;
+    std::optional<TokenScore> score;
+    std::vector<TokenScore> top;
+};
+
+struct Finish {
+    StopReason reason = StopReason::length;
+    std::string text;  // what was held back and is now known to be text
+    Error error;       // failed only
+    std::int64_t n_prompt = 0, n_cached = 0, n_generated = 0;  // the end token is not counted
+    std::int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0, ttft_ns = 0;
+};
+
+// Called on the engine thread; must not block.
+class OutputSink {
+  public:
+    virtual ~OutputSink() = default;
+    virtual void on_output(Output output) = 0;
+    virtual void on_finish(Finish finish) = 0;  // exactly once, last
+    virtual bool ready() const { return true; }       // false pauses this sequence
+    virtual bool cancelled() const { return false; }  // looked at once a step
+};
+
+struct Request {
+    std::vector<TokenId> prompt;
+    Sampling sampling;
+    std::int64_t max_tokens = -1;  // -1: to the end of the context
+    std::vector<std::string> stop;
+    bool ignore_end = false;  // benchmarks: end tokens do not end
+    std::shared_ptr<OutputSink> sink;
+};
+
+struct EngineOptions {
+    std::int64_t n_ctx = 0;  // 0: what the model was trained for, at most 8192
+    std::int64_t n_parallel = 8;        // sequences that step together
+    std::int64_t n_batch_tokens = 512;  // rows of a step
+    std::int64_t n_queue = 128;         // waiting requests before `overloaded`
+    std::string kv_type = "f16";
+    std::int64_t prefill_chunk = 0;  // tests: most prompt tokens of one sequence in a step; 0: no cap
+    std::int64_t pause_timeout_ms = 60'000;  // a reader this late is dropped
+};
+
+struct EngineStats {
+    std::int64_t n_running = 0, n_waiting = 0, n_paused = 0;
+    std::int64_t n_blocks = 0, n_blocks_used = 0;
+    std::int64_t prompt_tokens_total = 0, output_tokens_total = 0, steps_total = 0;
+    std::int64_t prefill_ns_total = 0, decode_ns_total = 0;
+};
+
+// Sizes in bytes, printed at load and kept.
+struct MemoryPlan {
+    std::size_t weights_bytes = 0, kv_bytes = 0, compute_bytes = 0;
+};
+
+class Engine {
+  public:
+    // Loads the model and starts the thread. Errors: what Model::load says; does_not_fit with the
+    // arithmetic when KV and buffers exceed the memory at hand.
+    static Result<std::unique_ptr<Engine>> start(const model::ModelSource& source,
+                                                 std::unique_ptr<model::Device> device,
+                                                 const EngineOptions& options,
+                                                 const Clock& clock = system_clock());
+    virtual ~Engine() = default;  // cancels what runs and joins
+
+    // Any thread. Errors: invalid_request for an empty prompt or an id beyond the vocabulary;
+    // context_overflow with exact counts when prompt + 1 > n_ctx; overloaded for a full queue.
+    virtual Status submit(Request request) = 0;
+
+    // Log-probability of each token of ids after the first (n - 1 numbers), and the best top_n of
+    // each place. Waits; any thread but the engine's.
+    struct Scores {
+        std::vector<float> logprobs;
+        std::vector<std::vector<TokenScore>> top;
+    };
+    virtual Result<Scores> score(std::vector<TokenId> ids, std::int64_t top_n) = 0;
+
+    virtual const model::Model& model() const = 0;
+    virtual std::int64_t n_ctx() const = 0;
+    virtual MemoryPlan memory() const = 0;
+    virtual EngineStats stats() const = 0;
+    virtual std::string device_name() const = 0;
+    virtual std::string_view isa() const = 0;
+};
+
+}  // namespace hearth::engine

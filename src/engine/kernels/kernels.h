@@ -1,0 +1,102 @@
+/* The kernels' one public page: plain C types, so that an ISA's object can be compiled with that ISA's
+ * flags and still share nothing inline with the rest of the program.
+ *
+ * An ISA is one file simd/<isa>.h, a format one file formats/<format>.h; every ISA's object contains
+ * every format, written once over the ISA's primitives, and exports exactly one symbol: its table.
+ *
+ * Exactness (the rule that all tests of the engine lean on): each output element is a sum over K in one
+ * fixed order of blocks, whatever the number of rows, the split over threads, or the other rows.
+ * ISAs may differ from each other within the bound derived in tests/unit/kernels.
+ */
+#ifndef HEARTH_KERNELS_H
+#define HEARTH_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* How activations are handed to a format's dot: f32 rows, or rows quantized to q8_0 blocks. */
+typedef struct hearth_format {
+    const char* name;      /* "q8_0"; the file's stem */
+    uint32_t gguf_type;    /* GGUF tensor type number */
+    int32_t block;         /* weights in a block */
+    int32_t block_bytes;   /* bytes of a block */
+
+    /* Reference encode and decode. Requires: n % block == 0. */
+    void (*decode)(float* out, const void* blocks, int64_t n);
+    void (*encode)(void* blocks, const float* x, int64_t n);
+
+    /* Activation form this format's dot wants: bytes for a row of K values, and its making. */
+    size_t (*act_bytes)(int64_t k);
+    void (*make_act)(void* act, const float* x, int64_t k);
+
+    /* out[t * ld_out + n] = sum_k w[n, k] * x[t, k]   for t in [0, T), n in [n0, n1).
+     * act: T rows of act_bytes(K) bytes each; w: rows of w_stride bytes, row n at w + n * w_stride.
+     * Cost: (n1 - n0) * K / block * block_bytes bytes of weights, once for all T rows if they fit. */
+    void (*matmul)(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
+                   size_t w_stride, int64_t n0, int64_t n1, int64_t K);
+} hearth_format;
+
+/* Key/value element types: "f32", "f16" (and, later, "bf16", "q8_0"). */
+typedef struct hearth_kv_type {
+    const char* name;
+    /* Bytes of one head's row of head_dim values. */
+    size_t (*row_bytes)(int64_t head_dim);
+    void (*store)(void* row, const float* x, int64_t head_dim);
+    /* scores[g * ld + s] = scale * sum_d q[g, d] * k[s, d]
+     * for G query heads that share this KV head and S consecutive key rows. */
+    void (*scores)(float* scores, int64_t ld, const float* q, int64_t G, const void* k, int64_t S,
+                   int64_t head_dim, float scale);
+    /* acc[g, d] += sum_s p[g * ld + s] * v[s, d], s ascending. */
+    void (*weigh)(float* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
+                  int64_t head_dim);
+} hearth_kv_type;
+
+typedef struct hearth_kernels {
+    const char* isa;     /* "scalar", "avx2", "avx512" */
+    int (*supported)(void); /* does this CPU (and OS) run it */
+
+    const hearth_format* const* formats; /* terminated by NULL */
+    const hearth_kv_type* const* kv_types;
+
+    /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); the mean is summed in double, in index order
+     * of fixed lanes. Source: RMSNorm, arXiv:1910.07467. */
+    void (*rms_norm)(float* out, const float* x, const float* w, int64_t n, float eps);
+    /* Rotates neighbouring pairs (x[2i], x[2i+1]) by angle[i]; cos and sin given: n_rot / 2 each.
+     * Source: RoPE, arXiv:2104.09864. */
+    void (*rope_pairs)(float* x, const float* cos, const float* sin, int64_t n_rot);
+    /* out[i] = silu(gate[i]) * up[i]. Source: SwiGLU, arXiv:2002.05202. */
+    void (*silu_mul)(float* out, const float* gate, const float* up, int64_t n);
+    void (*add)(float* x, const float* y, int64_t n);      /* x += y */
+    void (*scale)(float* x, float by, int64_t n);          /* x *= by */
+    float (*max)(const float* x, int64_t n);               /* n >= 1 */
+    /* x[i] = exp(x[i] - max); returns the sum, in index order of fixed lanes. */
+    float (*exp_sum)(float* x, float max, int64_t n);
+} hearth_kernels;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* All tables in rising order of preference, terminated by NULL; the first is the scalar oracle. */
+extern const hearth_kernels* const hearth_kernels_all[];
+
+/* Best supported table, or the one named (from HEARTH_ISA); NULL if that is unknown or unsupported. */
+const hearth_kernels* hearth_kernels_pick(const char* isa_or_null);
+
+/* NULL if no format has that GGUF type / no KV type that name. */
+const hearth_format* hearth_format_find(const hearth_kernels* table, uint32_t gguf_type);
+const hearth_kv_type* hearth_kv_type_find(const hearth_kernels* table, const char* name);
+
+/* Name and block shape of every GGUF tensor type that is known, supported or not; NULL if unknown.
+ * Sizes of a file's tensors are checked with it. */
+typedef struct hearth_type_shape {
+    uint32_t gguf_type;
+    const char* name;
+    int32_t block, block_bytes;
+} hearth_type_shape;
+const hearth_type_shape* hearth_type_shape_find(uint32_t gguf_type);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

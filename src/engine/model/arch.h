@@ -1,0 +1,54 @@
+// Arch: one architecture family. A file of engine/model/arch reads like the paper: config from GGUF
+// keys, tensor table with shapes, forward. It exports `arch_<stem>`, named as general.architecture.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "engine/model/device.h"
+#include "engine/model/gguf.h"
+
+namespace hearth::model {
+
+struct Config {
+    std::int64_t n_vocab = 0, n_embd = 0, n_layer = 0, n_ff = 0;
+    std::int64_t n_head = 0, n_head_kv = 0, head_dim = 0;
+    std::int64_t n_ctx_train = 0;
+    std::int64_t n_rot = 0;
+    float rope_freq_base = 10000.0f;
+    float rms_eps = 1e-5f;
+};
+
+// One step: T rows of several sequences.
+struct Step {
+    std::span<const TokenId> ids;         // [T]
+    std::span<const Slice> slices;        // cover [0, T), in order
+    std::span<const std::int64_t> logit_rows;  // rows whose logits are wanted, ascending
+};
+
+// A loaded model of one family: its weights and its scratch buffers.
+class Network {
+  public:
+    virtual ~Network() = default;
+    // Logits [logit_rows.size(), V] for the step, valid until the next call. Writes the rows' keys
+    // and values into kv. Requires: T <= the max_rows given to load; ids within the vocabulary.
+    virtual std::span<const float> forward(Device& device, KvStore& kv, const Step& step) = 0;
+};
+
+struct Arch {
+    const char* name;  // "llama"
+    Result<Config> (*read_config)(const Gguf&);
+    // max_rows: rows in a step; max_logits: rows with logits. Scratch is allocated here.
+    Result<std::unique_ptr<Network>> (*load)(const Gguf&, const Config&, Device&,
+                                             std::int64_t max_rows, std::int64_t max_logits);
+};
+extern const Arch* const arch_table[];
+extern const std::size_t arch_table_size;
+const Arch* find_arch(std::string_view name);
+
+}  // namespace hearth::model

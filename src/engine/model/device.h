@@ -1,0 +1,118 @@
+// Device: where a forward pass computes. The verbs of a transformer over buffers that belong to the
+// device; an architecture file calls nothing else, so that a GPU is one more implementation.
+//
+// Matrices are row-major f32 unless they are weights. The CPU device computes on return; another one
+// may queue, and read() waits. Letters: T tokens in the step, D n_embd, H heads, Hk KV heads,
+// Dh head_dim, F n_ff, V n_vocab.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "engine/model/gguf.h"
+
+namespace hearth::model {
+
+// A weight matrix [N, K] (a vector has N = 1) in one of the device's formats and layouts.
+struct Weight {
+    const void* data = nullptr;  // device memory; for the CPU, the mapped file (or a repacked copy)
+    std::size_t row_bytes = 0;
+    std::int64_t n = 0, k = 0;
+    const void* format = nullptr;    // the device's own descriptor of type and layout
+    std::string_view name;           // GGUF name, for errors
+};
+
+// An f32 matrix [rows, cols] in device memory; rows are `ld` floats apart.
+struct Mat {
+    float* data = nullptr;
+    std::int64_t rows = 0, cols = 0, ld = 0;
+    Mat top(std::int64_t n_rows) const { return {data, n_rows, cols, ld}; }
+};
+
+// The paged key/value cache's storage: n_block blocks of n_block_tokens tokens in every layer.
+// Layout within a block: [Hk][n_block_tokens][Dh], keys and values apart.
+class KvStore {
+  public:
+    virtual ~KvStore() = default;
+    virtual std::size_t bytes() const = 0;
+    virtual std::size_t bytes_per_token() const = 0;
+};
+
+struct KvShape {
+    std::int64_t n_layer = 0, n_head_kv = 0, head_dim = 0;
+    std::int64_t n_block = 0;
+    std::string type = "f16";  // f32 | f16
+};
+// 16 tokens of 8 heads of 64 f16 values are 16 KiB: long enough to stream, short enough that
+// half-filled last blocks waste little.
+inline constexpr std::int64_t kBlockTokens = 16;
+// Attention over keys is cut in pieces of this many, merged in order (exactness: see STYLE.md §9).
+inline constexpr std::int64_t kAttentionPiece = 256;
+
+// Consecutive rows of a step that belong to one sequence. Row i has position pos + i and sees the
+// keys of positions 0..pos + i, found through blocks.
+struct Slice {
+    std::int64_t row = 0, n_rows = 0;
+    std::int64_t pos = 0;
+    const BlockId* blocks = nullptr;  // block of positions [b * kBlockTokens, …) at index b
+};
+
+struct RopeParams {
+    std::int64_t n_rot = 0;
+    float freq_base = 10000.0f;
+    float freq_scale = 1.0f;
+    const float* freq_factors = nullptr;  // n_rot / 2 divisors, or none
+};
+
+class Device {
+  public:
+    virtual ~Device() = default;
+    virtual std::string name() const = 0;         // "cpu avx512, 2 threads"
+    virtual std::string_view isa() const = 0;     // part of what makes tokens reproducible
+
+    // Loading. Errors: invalid_request for a tensor type without kernels (its name and the remedy).
+    virtual Result<Weight> load(const GgufTensor& tensor) = 0;
+    virtual Result<std::unique_ptr<KvStore>> make_kv(const KvShape& shape) = 0;
+    // Zeroed f32 scratch of the device, freed with it. Only at load: nothing allocates in a step.
+    virtual Mat make_mat(std::int64_t rows, std::int64_t cols) = 0;
+    // Called once after load, so that activations of the widest matmul have their room.
+    virtual void reserve(std::int64_t rows, std::int64_t k) = 0;
+    virtual std::size_t scratch_bytes() const = 0;
+
+    // out[i, :] = row ids[i] of w
+    virtual void embed(Mat out, const Weight& w, std::span<const TokenId> ids) = 0;
+    // out[T, N] = x[T, K] * w[N, K]^T. Each out element sums over K in block order, whatever T is.
+    virtual void matmul(Mat out, Mat x, const Weight& w) = 0;
+    // The same x through several weights (q, k, v; gate, up): activations are prepared once.
+    virtual void matmul_shared(std::span<const Mat> outs, Mat x,
+                               std::span<const Weight* const> ws) = 0;
+    virtual void rms_norm(Mat out, Mat x, const Weight& w, float eps) = 0;  // rows apart
+    // Rotates the n_heads heads of head_dim in each row of x; row i stands at its slice's position.
+    virtual void rope(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
+                      const RopeParams& params) = 0;
+    // Stores the rows' keys and values [T, Hk * Dh] into layer of kv at their positions.
+    virtual void store_kv(KvStore& kv, std::int64_t layer, Mat k, Mat v,
+                          std::span<const Slice> slices) = 0;
+    // out[T, H * Dh] = softmax(q k^T * scale) v, causal, each slice over its own blocks; queries of
+    // head h use KV head h / (H / Hk). Pieces of kAttentionPiece keys, merged in order.
+    virtual void attention(Mat out, Mat q, const KvStore& kv, std::int64_t layer,
+                           std::span<const Slice> slices, float scale) = 0;
+    virtual void silu_mul(Mat out, Mat gate, Mat up) = 0;
+    virtual void add(Mat x, Mat y) = 0;  // x += y
+    // out[i, :] = x[rows[i], :]
+    virtual void gather(Mat out, Mat x, std::span<const std::int64_t> rows) = 0;
+    // A view that the host may read; waits for queued work.
+    virtual std::span<const float> read(Mat x) = 0;
+};
+
+// Errors: invalid_request if isa (from HEARTH_ISA; "" picks the best) is unknown or unsupported here.
+// n_threads 0: one per usable core.
+Result<std::unique_ptr<Device>> make_cpu_device(std::string_view isa, int n_threads);
+
+}  // namespace hearth::model

@@ -1,0 +1,85 @@
+// Journal: what was decided, and what came of it. Append-only; a decision is written before the first
+// byte leaves.
+//
+// Written means handed to the kernel: it survives kill -9 of every process. `sync` chooses safety
+// against power loss: none, group (fsync at most 50 ms later), each (fsync before acknowledging).
+// Disk form: SQLite, WAL, one connection on one thread that also checkpoints (docs/formats/journal.md).
+//
+// Thread: `journal` writes; append() from any thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "chat/chat.h"
+#include "egress/permit.h"
+
+namespace hearth::journal {
+
+enum class Sync : std::uint8_t { none, group, each };
+
+// Ids, counts and codes; never prompt text.
+struct DecisionRecord {
+    std::string request_id;
+    std::string endpoint;         // "/v1/chat/completions", "cli run"
+    std::string peer;             // "127.0.0.1", "unix", "terminal"
+    std::string model_asked, model, upstream, route, reason;
+    std::string sensitivity;
+    std::string decision_json;    // route::to_json: replayable
+    std::string prompt_digest;    // keyed; empty until keys exist
+    std::int64_t n_prompt_tokens = 0;
+    int http_status = 0;          // refusals: what the caller got; 0 otherwise
+};
+struct OutcomeRecord {
+    std::string request_id;
+    std::string outcome;  // "finished", "failed", "cancelled", "refused"
+    std::string error;    // kind and message of a failure
+    std::string model, upstream, route;  // where it was answered in the end
+    std::int64_t n_fallbacks = 0;
+    chat::Usage usage;
+    chat::Timings timings;
+    std::int64_t total_ns = 0;
+    std::int64_t cost_microusd = 0;
+    std::string repro_json;  // local answers: what replay needs (model sha, numerics, isa, …)
+};
+
+struct JournalEntry {  // one line of `audit tail`
+    std::int64_t seq = 0;
+    std::int64_t wall_ns = 0;
+    std::string event;  // "decision", "outcome", "egress"
+    std::string request_id;
+    std::string json;   // the record as one JSON object
+};
+
+struct JournalOptions {
+    std::string folder;  // state/hearth/journal
+    Sync sync = Sync::group;
+};
+
+class Journal {
+  public:
+    // Takes the first free writer slot in the folder (one file per writing process; a lock guards it).
+    static Result<std::unique_ptr<Journal>> open(const JournalOptions& options,
+                                                 const Clock& clock = system_clock());
+    virtual ~Journal() = default;  // writes what is queued, then closes
+
+    // on_written runs on the journal thread when the record is written (or could not be: the error).
+    // Nothing may leave the machine before it ran without error.
+    using Done = std::function<void(Status)>;
+    virtual void append(DecisionRecord record, Done on_written) = 0;
+    virtual void append(OutcomeRecord record, Done on_written = nullptr) = 0;
+    virtual void append(egress::Receipt receipt, Done on_written = nullptr) = 0;
+    // Waits until everything appended so far is written.
+    virtual Status flush() = 0;
+};
+
+// The newest n entries of all slots, oldest first. Read-only: does not disturb a writer.
+Result<std::vector<JournalEntry>> read_tail(const std::string& folder, std::int64_t n,
+                                            std::int64_t after_wall_ns = 0);
+
+}  // namespace hearth::journal

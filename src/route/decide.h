@@ -1,0 +1,103 @@
+// decide(): where a request goes. A pure function of facts, signals and policy: the same inputs give the
+// same decision, so every decision can be explained and replayed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "chat/chat.h"
+#include "egress/permit.h"
+
+namespace hearth::route {
+
+enum class Tier : std::uint8_t { local, fleet, cloud };
+const char* name_of(Tier tier);
+
+// One place that could answer: a local model, or a model of an upstream.
+struct Target {
+    std::string model;     // the name callers use: "demo", "big-1"
+    std::string upstream;  // "" for local
+    Tier tier = Tier::local;
+    egress::Destination destination;  // upstreams only
+    std::int64_t n_ctx = 0;           // 0: unknown
+    bool takes_images = false;
+    bool takes_tools = true;
+    double input_usd_per_mtok = 0, output_usd_per_mtok = 0;
+};
+
+// What is known of the request, without its text.
+struct Facts {
+    std::string model;  // as asked: concrete | auto | local | cloud
+    std::int64_t n_prompt_tokens = 0;      // measured or estimated for local models; see estimated
+    bool tokens_estimated = true;
+    std::int64_t max_output_tokens = 0;    // 0: not stated
+    bool has_images = false, has_tools = false;
+    std::optional<chat::Sensitivity> stated_sensitivity;
+    std::optional<std::int64_t> cost_microusd_max;
+    std::string task, lane;
+};
+
+// What is known of the world at this moment.
+struct Signals {
+    struct Health {
+        std::string upstream;
+        bool healthy = true;
+        std::string why;  // "3 failures in 30 s"
+    };
+    std::vector<Health> upstreams;  // absent: healthy
+    bool local_overloaded = false;
+    bool offline = false;
+};
+
+struct PolicySettings {
+    std::string name = "default";
+    // Content at or above this class never leaves the machine.
+    chat::Sensitivity keep_from = chat::Sensitivity::confidential;
+    // The class of content about which nothing is stated.
+    chat::Sensitivity unstated = chat::Sensitivity::internal;
+    // May a request for a cloud model fall back to a local one, and the reverse, before the first delta?
+    bool fallback = true;
+};
+
+// One rule that was applied: what it looked at and what it removed.
+struct Step {
+    std::string rule;     // "sensitivity", "context", "health", "modality", "cost", "tier", "default"
+    std::string input;    // "stated restricted, kept from confidential"
+    std::vector<std::string> removed;  // targets, "acme/big-1"
+};
+
+struct Decision {
+    bool refused = false;
+    Error error;                     // refused only
+    std::size_t target = 0;          // index into the targets, else
+    std::vector<std::size_t> fallbacks;  // tried in order, before the first delta only
+    std::string reason;              // reason code of INTERFACE §4
+    chat::Sensitivity sensitivity = chat::Sensitivity::internal;
+    std::vector<Step> steps;
+    std::string policy_version;      // hash of the policy's settings
+    std::int64_t cost_microusd_max = 0;  // price of prompt + max output at the target
+};
+
+// Requires: targets' order is the operator's preference.
+Decision decide(const Facts& facts, const Signals& signals, const PolicySettings& policy,
+                const std::vector<Target>& targets);
+
+// "acme/big-1", or "demo" for local.
+std::string label_of(const Target& target);
+// {"target":…, "reason":…, "steps":[…], …} as `hearth route explain --json` prints it.
+std::string to_json(const Decision& decision, const Facts& facts,
+                    const std::vector<Target>& targets);
+
+// Makes the permits that a decision allows, and no others.
+class PermitMint {
+  public:
+    // Nothing for a local target, a refusal, or a target that is neither chosen nor a fallback.
+    static std::optional<egress::EgressPermit> mint(const Decision& decision,
+                                                    const std::vector<Target>& targets,
+                                                    std::size_t target,
+                                                    const std::string& request_id);
+};
+
+}  // namespace hearth::route

@@ -1,0 +1,24 @@
+// needs_data: tests that read ../shared/data in place. Where the folder is absent the test is skipped;
+// where CI is set its absence is a failure.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace hearth::test {
+
+// The folder's path with /relative appended; empty where it does not exist.
+std::string data_path(const std::string& relative);
+// A fresh folder, removed at the end of the process.
+std::string temp_folder();
+
+}  // namespace hearth::test
+
+// Binds `var` to the path, or leaves the test.
+#define NEEDS_DATA(var, relative)                                           \
+    const std::string var = ::hearth::test::data_path(relative);            \
+    if (var.empty()) {                                                      \
+        if (std::getenv("CI")) FAIL() << "../shared/data/" << relative << " is missing"; \
+        GTEST_SKIP() << "needs ../shared/data/" << relative;                \
+    }
