@@ -142,6 +142,9 @@ void write_value(JsonWriter& out, const Json& v) {
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
+    // The lexer takes a NUL for the end of the text; JSON allows the byte nowhere.
+    if (const auto at = text.find('\0'); at != std::string_view::npos)
+        return fail(ErrorKind::invalid_request, format("not valid JSON: NUL byte at offset {}", at));
     BoundedBuilder builder(limits);
     // The lexer of nlohmann skips a byte-order mark and checks UTF-8 in strings.
     if (!Json::sax_parse(text.begin(), text.end(), &builder))
