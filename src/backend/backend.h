@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "base/ids.h"
 #include "chat/chat.h"
 #include "egress/permit.h"
 
@@ -14,6 +16,8 @@ struct Job {
     std::shared_ptr<const chat::ChatRequest> request;
     std::string model;  // the backend's own name for the model
     std::shared_ptr<chat::EventSink> sink;
+    // Local only: the rendered prompt's tokens, where the decision has counted them already.
+    std::shared_ptr<const std::vector<TokenId>> prompt_ids;
     // Upstreams only; a backend that needs one and has none fails the job as internal.
     std::unique_ptr<egress::EgressPermit> permit;
 };

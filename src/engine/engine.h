@@ -109,6 +109,8 @@ class Engine {
     // Any thread. Errors: invalid_request for an empty prompt or an id beyond the vocabulary;
     // context_overflow with exact counts when prompt + 1 > n_ctx; overloaded for a full queue.
     virtual Status submit(Request request) = 0;
+    // All of them or, on an error, none: the n answers of one request stand or fall together.
+    virtual Status submit_all(std::vector<Request> requests) = 0;
 
     // Log-probability of each token of ids after the first (n - 1 numbers), and the best top_n of
     // each place. Waits; any thread but the engine's.

@@ -1,0 +1,224 @@
+#include "backend/local.h"
+
+#include <atomic>
+#include <mutex>
+
+#include "base/clock.h"
+#include "base/format.h"
+#include "base/json.h"
+
+namespace hearth::backend {
+namespace {
+
+using chat::Event;
+using chat::FinishReason;
+
+FinishReason reason_of(engine::StopReason reason) {
+    return reason == engine::StopReason::length ? FinishReason::length : FinishReason::stop;
+}
+
+// What the n answers of one request share: the sink, and the sums for the one Finished at the end.
+// The engine calls every sequence's sink from its one thread, so nothing here needs a lock.
+struct Answers {
+    std::shared_ptr<chat::EventSink> sink;
+    std::shared_ptr<const chat::ChatRequest> request;
+    const model::Tokenizer* tokenizer = nullptr;
+    std::string model;
+    std::int64_t n_open = 0;
+    bool started = false, ended = false;
+    chat::Usage usage;
+    chat::Timings timings;
+
+    void emit(Event event) {
+        if (ended) return;
+        if (!started) {
+            started = true;
+            sink->on_event(chat::Started{model});
+        }
+        ended = chat::is_terminal(event);
+        sink->on_event(std::move(event));
+    }
+};
+
+// One answer's way from engine outputs to events.
+class AnswerSink final : public engine::OutputSink {
+  public:
+    AnswerSink(std::shared_ptr<Answers> answers, std::int64_t index,
+               std::unique_ptr<chat::AnswerParser> parser)
+        : answers_(std::move(answers)), index_(index), parser_(std::move(parser)) {}
+
+    void on_output(engine::Output output) override {
+        if (output.score) scores_.push_back(score_of(output));
+        forward(parser_->feed(output.text));
+    }
+
+    void on_finish(engine::Finish finish) override {
+        Answers& all = *answers_;
+        if (finish.reason == engine::StopReason::failed) {
+            all.emit(chat::Failed{std::move(finish.error)});
+        } else if (finish.reason == engine::StopReason::cancelled) {
+            all.emit(chat::Failed{{ErrorKind::cancelled, "the caller went away"}});
+        } else {
+            forward(parser_->feed(finish.text));
+            FinishReason reason = reason_of(finish.reason);
+            forward(parser_->finish(reason));
+            if (!scores_.empty()) forward({chat::TextDelta{index_, "", {}}});
+            all.emit(chat::AnswerDone{index_, reason});
+        }
+        count(finish);
+        if (--all.n_open == 0) all.emit(chat::Finished{all.usage, all.timings});
+    }
+
+    bool ready() const override { return answers_->sink->ready(); }
+    bool cancelled() const override { return answers_->ended || answers_->sink->cancelled(); }
+
+  private:
+    // Scores wait for the next piece of text: the parser may hold the text they belong to.
+    void forward(std::vector<Event> events) {
+        for (Event& event : events) {
+            if (auto* text = std::get_if<chat::TextDelta>(&event)) {
+                text->logprobs = std::move(scores_);
+                scores_.clear();
+            }
+            answers_->emit(std::move(event));
+        }
+    }
+
+    chat::TokenLogprob score_of(const engine::Output& output) const {
+        const model::Tokenizer& words = *answers_->tokenizer;
+        const auto bytes = [&](TokenId id) { return words.piece(id, false, true); };
+        chat::TokenLogprob score{bytes(output.id), output.score->logprob, {}};
+        for (const auto& [id, logprob] : output.top) score.top.push_back({bytes(id), logprob});
+        return score;
+    }
+
+    void count(const engine::Finish& finish) {
+        chat::Usage& usage = answers_->usage;
+        chat::Timings& t = answers_->timings;
+        // The prompt is one prompt, however many answers it gets.
+        usage.input_tokens = finish.n_prompt;
+        usage.cached_tokens = std::max(usage.cached_tokens, finish.n_cached);
+        usage.output_tokens += finish.n_generated;
+        t.queue_ns = std::max(t.queue_ns, finish.queue_ns);
+        t.prefill_ns = std::max(t.prefill_ns, finish.prefill_ns);
+        t.decode_ns = std::max(t.decode_ns, finish.decode_ns);
+        t.ttft_ns = t.ttft_ns == 0 ? finish.ttft_ns : std::min(t.ttft_ns, finish.ttft_ns);
+    }
+
+    const std::shared_ptr<Answers> answers_;
+    const std::int64_t index_;
+    const std::unique_ptr<chat::AnswerParser> parser_;
+    std::vector<chat::TokenLogprob> scores_;
+};
+
+void fail_job(const Job& job, Error error) {
+    job.sink->on_event(chat::Failed{std::move(error)});
+}
+
+Status check_content(const chat::ChatRequest& request) {
+    for (const chat::Message& message : request.messages) {
+        for (const chat::Part& part : message.parts) {
+            if (!std::holds_alternative<chat::TextPart>(part))
+                return fail({ErrorKind::invalid_request,
+                             "local models take text only; send the message without images or "
+                             "audio, or name a model that takes them",
+                             "messages"});
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LocalBackend>> LocalBackend::open(const model::ModelSource& source,
+                                                         const LocalOptions& options) {
+    HEARTH_TRY(auto device, model::make_cpu_device(options.isa, options.n_threads));
+    std::unique_ptr<LocalBackend> backend(new LocalBackend);
+    HEARTH_TRY(backend->engine_, engine::Engine::start(source, std::move(device), options.engine));
+    backend->options_ = options;
+    auto format = chat::find_format(backend->format_model());
+    if (format) {
+        backend->format_ = *format;
+    } else {
+        backend->no_format_ = std::move(format.error());
+    }
+    return backend;
+}
+
+chat::FormatModel LocalBackend::format_model() const {
+    const model::Model& model = engine_->model();
+    const model::Tokenizer& words = model.tokenizer();
+    const auto text = [&](std::optional<TokenId> id) {
+        return id ? std::string(words.text(*id)) : std::string();
+    };
+    return {.chat_template = model.chat_template(),
+            .bos_token = text(words.bos()),
+            .eos_token = text(words.eos()),
+            .now_unix_s = system_clock().wall_ns() / 1'000'000'000};
+}
+
+Result<std::vector<TokenId>> LocalBackend::prepare(const chat::ChatRequest& request) const {
+    HEARTH_CHECK_OK(check_content(request));
+    if (!format_) return fail(no_format_);
+    HEARTH_TRY(const std::string prompt, format_->render(format_model(), request));
+    const model::Tokenizer& words = engine_->model().tokenizer();
+    // A template that writes BOS itself must not get a second one.
+    const bool has_bos = words.bos() && prompt.starts_with(words.text(*words.bos()));
+    return words.encode(prompt, {.add_special = !has_bos, .parse_special = true});
+}
+
+engine::Sampling LocalBackend::sampling_for(const chat::SamplingRequest& asked) const {
+    engine::Sampling s = options_.defaults;
+    s.temperature = asked.temperature.value_or(s.temperature);
+    s.top_k = asked.top_k.value_or(s.top_k);
+    s.top_p = asked.top_p.value_or(s.top_p);
+    s.min_p = asked.min_p.value_or(s.min_p);
+    s.seed = asked.seed.value_or(s.seed);
+    return s;
+}
+
+void LocalBackend::start(Job job) {
+    auto prompt = job.prompt_ids ? Result<std::vector<TokenId>>(*job.prompt_ids)
+                                 : prepare(*job.request);
+    if (!prompt) return fail_job(job, std::move(prompt.error()));
+
+    const chat::ChatRequest& request = *job.request;
+    auto answers = std::make_shared<Answers>();
+    answers->sink = job.sink;
+    answers->request = job.request;
+    answers->tokenizer = &engine_->model().tokenizer();
+    answers->model = job.model;
+    answers->n_open = request.n;
+
+    std::vector<engine::Request> requests;
+    for (std::int64_t i = 0; i < request.n; ++i) {
+        engine::Request r;
+        r.prompt = *prompt;
+        r.sampling = sampling_for(request.sampling);
+        r.sampling.seed += std::uint64_t(i);
+        if (request.logprobs) r.sampling.n_logprobs = request.top_logprobs;
+        r.max_tokens = request.max_output_tokens.value_or(-1);
+        r.stop = request.stop;
+        r.sink = std::make_shared<AnswerSink>(answers, i, format_->new_parser(request, i));
+        requests.push_back(std::move(r));
+    }
+    // All or none: an answer refused after its siblings began would leave half a response.
+    if (Status status = engine_->submit_all(std::move(requests)); !status)
+        fail_job(job, std::move(status.error()));
+}
+
+std::string LocalBackend::provenance_json() const {
+    JsonWriter out;
+    const model::ModelInfo& info = engine_->model().info();
+    out.begin_object()
+        .field("model", info.name)
+        .field("format", info.format)
+        .field("weights_bytes", std::uint64_t(info.weights_bytes))
+        .field("numerics_id", model::kNumericsId)
+        .field("isa", engine_->isa())
+        .field("kv", options_.engine.kv_type)
+        .end_object();
+    return out.take();
+}
+
+}  // namespace hearth::backend
