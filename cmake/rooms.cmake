@@ -14,6 +14,14 @@ function(hearth_room name dir)
     target_link_libraries(${name} PUBLIC ${ROOM_LINKS})
 endfunction()
 
+# hearth_sources(LIB DIR…): every .cc of further folders of a room, which are no registry.
+function(hearth_sources lib)
+    foreach(dir ${ARGN})
+        file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${dir}/*.cc)
+        target_sources(${lib} PRIVATE ${sources})
+    endforeach()
+endfunction()
+
 # hearth_registry(LIB DIR PREFIX NAMESPACE TYPE HEADER): the folder is the registry. Adds each .cc of
 # DIR to LIB and generates the table of their descriptors: file x.cc defines `const TYPE PREFIX_x`.
 # The generated symbols are `PREFIX_table` (array of pointers, in name order) and `PREFIX_table_size`.

@@ -16,7 +16,7 @@ namespace hearth::chat {
 
 // What a response repeats in every piece.
 struct ResponseHead {
-    std::string id;            // already in the dialect's form, e.g. "chatcmpl-…"
+    std::string id;              // already in the dialect's form, e.g. "chatcmpl-…"
     std::int64_t created_s = 0;  // Unix seconds
     std::string model;
     bool include_usage = false;
@@ -38,9 +38,9 @@ struct Route {
 };
 
 struct Dialect {
-    const char* name;              // "openai"; the file's stem
+    const char* name;               // "openai"; the file's stem
     std::span<const Route> routes;  // generation endpoints that read_request understands
-    const char* id_prefix;         // "chatcmpl-"
+    const char* id_prefix;          // "chatcmpl-"
 
     // Server side. body is one JSON document, already within the size limit.
     Result<ChatRequest> (*read_request)(std::string_view path, std::string_view body);
@@ -65,6 +65,9 @@ struct Dialect {
                                              std::string_view data);
     // A non-2xx answer's status and body as an error (message trimmed, never echoing the request).
     Error (*read_error)(int http_status, std::string_view body);
+    // The stream's bytes ended without a terminal event: what is still to be reported. An answer
+    // that said why it stopped is complete (Finished); otherwise the error is upstream_failed.
+    Result<std::vector<Event>> (*read_end)(ReadState&);
 };
 
 extern const Dialect* const dialect_table[];
