@@ -1,12 +1,14 @@
-// decide(): where a request goes. A pure function of facts, signals and policy: the same inputs give the
-// same decision, so every decision can be explained and replayed.
+// decide(): where a request goes. A pure function of facts, signals and policy: the same inputs
+// give the same decision, so every decision can be explained and replayed.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "chat/chat.h"
 #include "egress/permit.h"
 
@@ -20,8 +22,8 @@ struct Target {
     std::string model;     // the name callers use: "demo", "big-1"
     std::string upstream;  // "" for local
     Tier tier = Tier::local;
-    egress::Destination destination;  // upstreams only
-    std::int64_t n_ctx = 0;           // 0: unknown
+    egress::Destination destination = {};  // upstreams only
+    std::int64_t n_ctx = 0;                // 0: unknown
     bool takes_images = false;
     bool takes_tools = true;
     double input_usd_per_mtok = 0, output_usd_per_mtok = 0;
@@ -29,14 +31,14 @@ struct Target {
 
 // What is known of the request, without its text.
 struct Facts {
-    std::string model;  // as asked: concrete | auto | local | cloud
-    std::int64_t n_prompt_tokens = 0;      // measured or estimated for local models; see estimated
+    std::string model;                 // as asked: concrete | auto | local | cloud
+    std::int64_t n_prompt_tokens = 0;  // measured or estimated for local models; see estimated
     bool tokens_estimated = true;
-    std::int64_t max_output_tokens = 0;    // 0: not stated
+    std::int64_t max_output_tokens = 0;  // 0: not stated
     bool has_images = false, has_tools = false;
-    std::optional<chat::Sensitivity> stated_sensitivity;
-    std::optional<std::int64_t> cost_microusd_max;
-    std::string task, lane;
+    std::optional<chat::Sensitivity> stated_sensitivity = {};
+    std::optional<std::int64_t> cost_microusd_max = {};
+    std::string task = {}, lane = {};
 };
 
 // What is known of the world at this moment.
@@ -44,7 +46,7 @@ struct Signals {
     struct Health {
         std::string upstream;
         bool healthy = true;
-        std::string why;  // "3 failures in 30 s"
+        std::string why = {};  // "3 failures in 30 s"
     };
     std::vector<Health> upstreams;  // absent: healthy
     bool local_overloaded = false;
@@ -57,27 +59,36 @@ struct PolicySettings {
     chat::Sensitivity keep_from = chat::Sensitivity::confidential;
     // The class of content about which nothing is stated.
     chat::Sensitivity unstated = chat::Sensitivity::internal;
-    // May a request for a cloud model fall back to a local one, and the reverse, before the first delta?
+    // May a request for a cloud model fall back to a local one, and the reverse, before the first
+    // delta?
     bool fallback = true;
 };
 
 // One rule that was applied: what it looked at and what it removed.
 struct Step {
-    std::string rule;     // "sensitivity", "context", "health", "modality", "cost", "tier", "default"
-    std::string input;    // "stated restricted, kept from confidential"
+    // In this order: "name", "tier", "sensitivity", "modality", "context", "cost", "offline",
+    // "health", and at the end the name of the policy that chose among what was left ("default").
+    std::string rule;
+    std::string input;                 // "stated restricted, kept from confidential"
     std::vector<std::string> removed;  // targets, "acme/big-1"
+    std::string reason;                // reason code, where the rule decides: "sensitive"
 };
 
 struct Decision {
     bool refused = false;
-    Error error;                     // refused only
-    std::size_t target = 0;          // index into the targets, else
+    Error error;                         // refused only
+    std::size_t target = 0;              // index into the targets, else
     std::vector<std::size_t> fallbacks;  // tried in order, before the first delta only
-    std::string reason;              // reason code of INTERFACE §4
+    std::string reason;                  // reason code of INTERFACE §4
     chat::Sensitivity sensitivity = chat::Sensitivity::internal;
     std::vector<Step> steps;
-    std::string policy_version;      // hash of the policy's settings
-    std::int64_t cost_microusd_max = 0;  // price of prompt + max output at the target
+    std::string policy_version;  // hash of the policy's settings
+    // Price of prompt + longest answer at the target, rounded up. The longest answer is what the
+    // request states, else what the context leaves; 0 where neither is known.
+    std::int64_t cost_microusd_max = 0;
+    // What it was decided from, kept so that a record of the decision can be replayed.
+    Signals signals;
+    PolicySettings policy;
 };
 
 // Requires: targets' order is the operator's preference.
@@ -87,8 +98,22 @@ Decision decide(const Facts& facts, const Signals& signals, const PolicySettings
 // "acme/big-1", or "demo" for local.
 std::string label_of(const Target& target);
 // {"target":…, "reason":…, "steps":[…], …} as `hearth route explain --json` prints it.
+// Holds everything that decide() was given, so that replay() can decide again.
 std::string to_json(const Decision& decision, const Facts& facts,
                     const std::vector<Target>& targets);
+
+// What a recorded decision was made from.
+struct Inputs {
+    Facts facts;
+    Signals signals;
+    PolicySettings policy;
+    std::vector<Target> targets;
+};
+// Reads what to_json() wrote. Errors: invalid_request with the member that is missing or wrong.
+Result<Inputs> inputs_from_json(std::string_view json);
+// Decides a recorded decision again. The same text comes back unless the rules have changed since
+// (then policy_version tells) or the record was altered.
+Result<std::string> replay(std::string_view json);
 
 // Makes the permits that a decision allows, and no others.
 class PermitMint {

@@ -2,11 +2,20 @@
 // route/policies each, exporting `policy_<stem>`.
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <vector>
 
 #include "route/decide.h"
 
 namespace hearth::route {
+
+// What the caller's model name means.
+enum class Asked : std::uint8_t { automatic, local, cloud, concrete };
+Asked asked_for(const std::string& model);  // "" is automatic
+
+// True for whatever is not computed on this machine, a server of the operator's own included.
+bool leaves_machine(const Target& target);
 
 struct Choice {
     std::size_t target = 0;
@@ -22,5 +31,8 @@ struct Policy {
 };
 extern const Policy* const policy_table[];
 extern const std::size_t policy_table_size;
+
+// Null where no policy has this name: configuration is checked with it at start.
+const Policy* find_policy(const std::string& name);
 
 }  // namespace hearth::route
