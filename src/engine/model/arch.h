@@ -21,6 +21,7 @@ struct Config {
     std::int64_t n_ctx_train = 0;
     std::int64_t n_rot = 0;
     float rope_freq_base = 10000.0f;
+    float rope_freq_scale = 1.0f;  // positions are multiplied by it (linear scaling)
     float rms_eps = 1e-5f;
 };
 

@@ -12,7 +12,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -69,7 +68,7 @@ class Gguf {
     std::uint32_t version_ = 0;
     std::vector<std::pair<std::string_view, GgufValue>> metadata_;
     std::vector<GgufTensor> tensors_;
-    std::unordered_map<std::string_view, std::size_t> key_index_, tensor_index_;
+    std::vector<std::uint32_t> key_order_, tensor_order_;  // indices in the order of the names
 };
 
 }  // namespace hearth::model

@@ -52,6 +52,8 @@ class Model {
 
   private:
     Model() = default;
+    Status read(const ModelSource& source);
+    Status build(Device& device, const LoadOptions& options);
     ModelInfo info_;
     MappedFile map_;
     std::span<const std::byte> bytes_;

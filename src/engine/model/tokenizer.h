@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "engine/model/gguf.h"
+#include "engine/model/special_split.h"
 
 namespace hearth::model {
 
@@ -24,6 +25,8 @@ enum class TokenType : std::uint8_t {
 struct EncodeOptions {
     bool add_special = true;    // BOS/EOS as the file says
     bool parse_special = true;  // texts of control tokens become those tokens
+    // If given, the steps of work are added here: what tests of the time bound count.
+    std::int64_t* n_steps = nullptr;
 };
 
 class Tokenizer {
@@ -53,12 +56,27 @@ class Tokenizer {
     const std::string& warning() const { return warning_; }
 
   protected:
+    // What a kind assumes where the file does not say.
+    struct SpecialDefaults {
+        std::optional<std::int64_t> bos, eos, unknown;
+        bool add_bos = false;
+    };
+    // Fills texts_, types_ and specials_. Errors: not_found or invalid_request, naming the key.
+    Status read_vocabulary(const Gguf& gguf);
+    // Fills the ids, ends_, add_bos_ and add_eos_. Requires: read_vocabulary().
+    Status read_special_ids(const Gguf& gguf, const SpecialDefaults& defaults);
+
     std::vector<std::string_view> texts_;  // into the file's bytes
     std::vector<TokenType> types_;
     std::optional<TokenId> bos_, eos_, unknown_;
     std::vector<TokenId> ends_;
     bool add_bos_ = false, add_eos_ = false;
     std::string warning_;
+    SpecialSplit specials_;  // control, unknown and user-defined tokens
+
+  private:
+    Result<std::optional<TokenId>> read_id(const Gguf& gguf, std::string_view key,
+                                           std::optional<std::int64_t> fallback);
 };
 
 struct TokenizerKind {
