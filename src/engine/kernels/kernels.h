@@ -1,12 +1,13 @@
-/* The kernels' one public page: plain C types, so that an ISA's object can be compiled with that ISA's
- * flags and still share nothing inline with the rest of the program.
+/* The kernels' one public page: plain C types, so that an ISA's object can be compiled with that
+ * ISA's flags and still share nothing inline with the rest of the program.
  *
- * An ISA is one file simd/<isa>.h, a format one file formats/<format>.h; every ISA's object contains
- * every format, written once over the ISA's primitives, and exports exactly one symbol: its table.
+ * An ISA is one file simd/<isa>.h, a format one file formats/<format>.h; every ISA's object
+ * contains every format, written once over the ISA's primitives, and exports exactly one symbol:
+ * its table.
  *
- * Exactness (the rule that all tests of the engine lean on): each output element is a sum over K in one
- * fixed order of blocks, whatever the number of rows, the split over threads, or the other rows.
- * ISAs may differ from each other within the bound derived in tests/unit/kernels.
+ * Exactness (the rule that all tests of the engine lean on): each output element is a sum over K in
+ * one fixed order of blocks, whatever the number of rows, the split over threads, or the other
+ * rows. ISAs may differ from each other within the bound derived in tests/unit/kernels.
  */
 #ifndef HEARTH_KERNELS_H
 #define HEARTH_KERNELS_H
@@ -16,10 +17,10 @@
 
 /* How activations are handed to a format's dot: f32 rows, or rows quantized to q8_0 blocks. */
 typedef struct hearth_format {
-    const char* name;      /* "q8_0"; the file's stem */
-    uint32_t gguf_type;    /* GGUF tensor type number */
-    int32_t block;         /* weights in a block */
-    int32_t block_bytes;   /* bytes of a block */
+    const char* name;    /* "q8_0"; the file's stem */
+    uint32_t gguf_type;  /* GGUF tensor type number */
+    int32_t block;       /* weights in a block */
+    int32_t block_bytes; /* bytes of a block */
 
     /* Reference encode and decode. Requires: n % block == 0. */
     void (*decode)(float* out, const void* blocks, int64_t n);
@@ -31,9 +32,12 @@ typedef struct hearth_format {
 
     /* out[t * ld_out + n] = sum_k w[n, k] * x[t, k]   for t in [0, T), n in [n0, n1).
      * act: T rows of act_bytes(K) bytes each; w: rows of w_stride bytes, row n at w + n * w_stride.
-     * Cost: (n1 - n0) * K / block * block_bytes bytes of weights, once for all T rows if they fit. */
+     * Cost: (n1 - n0) * K / block * block_bytes bytes of weights, once for all T rows if they fit.
+     */
     void (*matmul)(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
                    size_t w_stride, int64_t n0, int64_t n1, int64_t K);
+    /* 1 if an activation row is simply K floats, so that a caller need not copy it. */
+    int32_t act_is_f32;
 } hearth_format;
 
 /* Key/value element types: "f32", "f16" (and, later, "bf16", "q8_0"). */
@@ -52,7 +56,7 @@ typedef struct hearth_kv_type {
 } hearth_kv_type;
 
 typedef struct hearth_kernels {
-    const char* isa;     /* "scalar", "avx2", "avx512" */
+    const char* isa;        /* "scalar", "avx2", "avx512" */
     int (*supported)(void); /* does this CPU (and OS) run it */
 
     const hearth_format* const* formats; /* terminated by NULL */
@@ -66,9 +70,9 @@ typedef struct hearth_kernels {
     void (*rope_pairs)(float* x, const float* cos, const float* sin, int64_t n_rot);
     /* out[i] = silu(gate[i]) * up[i]. Source: SwiGLU, arXiv:2002.05202. */
     void (*silu_mul)(float* out, const float* gate, const float* up, int64_t n);
-    void (*add)(float* x, const float* y, int64_t n);      /* x += y */
-    void (*scale)(float* x, float by, int64_t n);          /* x *= by */
-    float (*max)(const float* x, int64_t n);               /* n >= 1 */
+    void (*add)(float* x, const float* y, int64_t n); /* x += y */
+    void (*scale)(float* x, float by, int64_t n);     /* x *= by */
+    float (*max)(const float* x, int64_t n);          /* n >= 1 */
     /* x[i] = exp(x[i] - max); returns the sum, in index order of fixed lanes. */
     float (*exp_sum)(float* x, float max, int64_t n);
 } hearth_kernels;
@@ -80,7 +84,8 @@ extern "C" {
 /* All tables in rising order of preference, terminated by NULL; the first is the scalar oracle. */
 extern const hearth_kernels* const hearth_kernels_all[];
 
-/* Best supported table, or the one named (from HEARTH_ISA); NULL if that is unknown or unsupported. */
+/* Best supported table, or the one named (from HEARTH_ISA); NULL if that is unknown or unsupported.
+ */
 const hearth_kernels* hearth_kernels_pick(const char* isa_or_null);
 
 /* NULL if no format has that GGUF type / no KV type that name. */

@@ -1,0 +1,206 @@
+// flags: -mavx2 -mfma -mf16c
+// needs: avx2 fma f16c ymm
+// when: x86_64|amd64|AMD64
+// rank: 1
+//
+// The primitives on AVX2, FMA and F16C: a vector of 16 lanes is two registers. What each one means
+// is written in scalar.h.
+#ifndef HEARTH_SIMD_H
+#define HEARTH_SIMD_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+namespace {
+
+// 2 * 2 * 2 accumulators, 4 weights and 2 activations of 16 registers.
+constexpr int kTileN = 2, kTileT = 2;
+
+struct f32x16 {
+    __m256 lo, hi;
+};
+struct i32x16 {
+    __m256i lo, hi;
+};
+struct i8tile {  // rows 0..7 and 8..15
+    __m256i lo, hi;
+};
+
+// -1 in the first n of 8 lanes.
+inline __m256i first_lanes(int64_t n) {
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), index);
+}
+
+inline f32x16 f_set(float x) {
+    return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+inline f32x16 f_zero() {
+    return {_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
+inline f32x16 f_load(const float* p) {
+    return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+inline f32x16 f_load_n(const float* p, int64_t n) {
+    return {_mm256_maskload_ps(p, first_lanes(n)),
+            n > 8 ? _mm256_maskload_ps(p + 8, first_lanes(n - 8)) : _mm256_setzero_ps()};
+}
+inline void f_store(float* p, f32x16 a) {
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+inline void f_store_n(float* p, f32x16 a, int64_t n) {
+    _mm256_maskstore_ps(p, first_lanes(n), a.lo);
+    if (n > 8) _mm256_maskstore_ps(p + 8, first_lanes(n - 8), a.hi);
+}
+
+inline f32x16 f_load_h(const uint16_t* p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)),
+            _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+inline f32x16 f_load_h_n(const uint16_t* p, int64_t n) {
+    uint16_t whole[16] = {};
+    for (int64_t i = 0; i < n; ++i) whole[i] = p[i];
+    return f_load_h(whole);
+}
+inline void f_store_h(uint16_t* p, f32x16 a) {
+    _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i*)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+inline void f_store_h_n(uint16_t* p, f32x16 a, int64_t n) {
+    uint16_t whole[16];
+    f_store_h(whole, a);
+    for (int64_t i = 0; i < n; ++i) p[i] = whole[i];
+}
+
+inline f32x16 f_add(f32x16 a, f32x16 b) {
+    return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+inline f32x16 f_sub(f32x16 a, f32x16 b) {
+    return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+}
+inline f32x16 f_mul(f32x16 a, f32x16 b) {
+    return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+inline f32x16 f_div(f32x16 a, f32x16 b) {
+    return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+}
+inline f32x16 f_fma(f32x16 a, f32x16 b, f32x16 c) {
+    return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+inline f32x16 f_max(f32x16 a, f32x16 b) {
+    return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+}
+inline f32x16 f_min(f32x16 a, f32x16 b) {
+    return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
+}
+
+inline float f_sum(f32x16 a) {
+    const __m256 eight = _mm256_add_ps(a.lo, a.hi);
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    x = _mm_add_ss(x, _mm_movehdup_ps(x));
+    return _mm_cvtss_f32(x);
+}
+// The four halvings of f_sum, each on two vectors at once, so that lanes are never idle.
+inline __m256 halves4(__m256 a, __m256 b) {  // [a0+a1, b0+b1] of 128-bit parts
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+inline __m256 halves2(__m256 a, __m256 b) {
+    return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+}
+inline __m256 halves1(__m256 a, __m256 b) {
+    return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+}
+inline __m256 sum8(const f32x16* a) {
+    __m256 e[8];
+    for (int i = 0; i < 8; ++i) e[i] = _mm256_add_ps(a[i].lo, a[i].hi);
+    // The pairing puts vector i's sum into lane i: part 0 holds vectors 0..3, part 1 holds 4..7.
+    const __m256 x0 = halves2(halves4(e[0], e[4]), halves4(e[1], e[5]));
+    const __m256 x1 = halves2(halves4(e[2], e[6]), halves4(e[3], e[7]));
+    return halves1(x0, x1);
+}
+inline f32x16 f_sum16(const f32x16* a) {
+    return {sum8(a), sum8(a + 8)};
+}
+
+inline __m256 scale2(__m256 a, __m256 n_biased) {
+    const __m256i bias = _mm256_set1_epi32(127);
+    const __m256i n =
+        _mm256_sub_epi32(_mm256_castps_si256(n_biased), _mm256_set1_epi32(0x4b400000));
+    const __m256i half = _mm256_srai_epi32(n, 1), rest = _mm256_sub_epi32(n, half);
+    a = _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+    return _mm256_mul_ps(a,
+                         _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+}
+inline f32x16 f_scale2(f32x16 a, f32x16 n_biased) {
+    return {scale2(a.lo, n_biased.lo), scale2(a.hi, n_biased.hi)};
+}
+
+inline int half_at(const uint8_t* p) {
+    uint16_t h;
+    __builtin_memcpy(&h, p, 2);
+    return h;
+}
+inline __m256 rows8_h(const uint8_t* p, size_t stride) {
+    __m128i h = _mm_cvtsi32_si128(half_at(p));
+    h = _mm_insert_epi16(h, half_at(p + stride), 1);
+    h = _mm_insert_epi16(h, half_at(p + 2 * stride), 2);
+    h = _mm_insert_epi16(h, half_at(p + 3 * stride), 3);
+    h = _mm_insert_epi16(h, half_at(p + 4 * stride), 4);
+    h = _mm_insert_epi16(h, half_at(p + 5 * stride), 5);
+    h = _mm_insert_epi16(h, half_at(p + 6 * stride), 6);
+    h = _mm_insert_epi16(h, half_at(p + 7 * stride), 7);
+    return _mm256_cvtph_ps(h);
+}
+inline f32x16 f_rows_h(const uint8_t* p, size_t stride) {
+    return {rows8_h(p, stride), rows8_h(p + 8 * stride, stride)};
+}
+
+// Turns 8 rows of 8 dwords: result j holds dword j of every row.
+inline void turn8(__m256i* out, const uint8_t* p, size_t stride) {
+    __m256i r[8], x[8];
+    for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_si256((const __m256i*)(p + size_t(i) * stride));
+    for (int i = 0; i < 8; i += 4) {
+        const __m256i a = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        const __m256i b = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+        const __m256i c = _mm256_unpacklo_epi32(r[i + 2], r[i + 3]);
+        const __m256i d = _mm256_unpackhi_epi32(r[i + 2], r[i + 3]);
+        x[i] = _mm256_unpacklo_epi64(a, c);
+        x[i + 1] = _mm256_unpackhi_epi64(a, c);
+        x[i + 2] = _mm256_unpacklo_epi64(b, d);
+        x[i + 3] = _mm256_unpackhi_epi64(b, d);
+    }
+    for (int j = 0; j < 4; ++j) {
+        out[j] = _mm256_permute2x128_si256(x[j], x[j + 4], 0x20);
+        out[j + 4] = _mm256_permute2x128_si256(x[j], x[j + 4], 0x31);
+    }
+}
+inline void t_load(i8tile* tile, const uint8_t* p, size_t stride) {
+    __m256i lo[8], hi[8];
+    turn8(lo, p, stride);
+    turn8(hi, p + 8 * stride, stride);
+    for (int j = 0; j < 8; ++j) tile[j] = {lo[j], hi[j]};
+}
+inline i32x16 i_begin(int32_t) {
+    return {_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+// maddubs wants one unsigned factor: |w| * (a with w's sign). |-128| is 128 when read unsigned, and
+// a pair's sum is at most 2 * 128 * 127 = 32512, so its 16-bit saturation is never reached.
+inline __m256i dot4(__m256i acc, __m256i w, __m256i a) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+inline i32x16 i_dot(i32x16 acc, i8tile tile, const int8_t* a) {
+    int32_t four;
+    __builtin_memcpy(&four, a, 4);
+    const __m256i x = _mm256_set1_epi32(four);
+    return {dot4(acc.lo, tile.lo, x), dot4(acc.hi, tile.hi, x)};
+}
+inline f32x16 f_of_i(i32x16 a) {
+    return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
+}
+
+}  // namespace
+#endif

@@ -1,0 +1,183 @@
+// flags: -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
+// needs: avx2 fma f16c avx512f avx512bw avx512vl avx512dq avx512vnni zmm
+// when: x86_64|amd64|AMD64
+// rank: 2
+//
+// The primitives on AVX-512 with VNNI: a vector of 16 lanes is one register. What each one means is
+// written in scalar.h.
+#ifndef HEARTH_SIMD_H
+#define HEARTH_SIMD_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+namespace {
+
+// 4 * 4 accumulators, 4 weights and 4 activations of 32 registers.
+constexpr int kTileN = 4, kTileT = 4;
+
+struct f32x16 {
+    __m512 v;
+};
+struct i32x16 {
+    __m512i v;
+};
+struct i8tile {  // each weight has 128 added, as an unsigned byte
+    __m512i v;
+};
+
+inline __mmask16 first_lanes(int64_t n) {
+    return __mmask16((1u << n) - 1);
+}
+
+inline f32x16 f_set(float x) {
+    return {_mm512_set1_ps(x)};
+}
+inline f32x16 f_zero() {
+    return {_mm512_setzero_ps()};
+}
+inline f32x16 f_load(const float* p) {
+    return {_mm512_loadu_ps(p)};
+}
+inline f32x16 f_load_n(const float* p, int64_t n) {
+    return {_mm512_maskz_loadu_ps(first_lanes(n), p)};
+}
+inline void f_store(float* p, f32x16 a) {
+    _mm512_storeu_ps(p, a.v);
+}
+inline void f_store_n(float* p, f32x16 a, int64_t n) {
+    _mm512_mask_storeu_ps(p, first_lanes(n), a.v);
+}
+
+inline f32x16 f_load_h(const uint16_t* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))};
+}
+inline f32x16 f_load_h_n(const uint16_t* p, int64_t n) {
+    return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), p))};
+}
+inline void f_store_h(uint16_t* p, f32x16 a) {
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline void f_store_h_n(uint16_t* p, f32x16 a, int64_t n) {
+    _mm256_mask_storeu_epi16(p, first_lanes(n), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+inline f32x16 f_add(f32x16 a, f32x16 b) {
+    return {_mm512_add_ps(a.v, b.v)};
+}
+inline f32x16 f_sub(f32x16 a, f32x16 b) {
+    return {_mm512_sub_ps(a.v, b.v)};
+}
+inline f32x16 f_mul(f32x16 a, f32x16 b) {
+    return {_mm512_mul_ps(a.v, b.v)};
+}
+inline f32x16 f_div(f32x16 a, f32x16 b) {
+    return {_mm512_div_ps(a.v, b.v)};
+}
+inline f32x16 f_fma(f32x16 a, f32x16 b, f32x16 c) {
+    return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+inline f32x16 f_max(f32x16 a, f32x16 b) {
+    return {_mm512_max_ps(a.v, b.v)};
+}
+inline f32x16 f_min(f32x16 a, f32x16 b) {
+    return {_mm512_min_ps(a.v, b.v)};
+}
+
+inline float f_sum(f32x16 a) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    x = _mm_add_ss(x, _mm_movehdup_ps(x));
+    return _mm_cvtss_f32(x);
+}
+// The four halvings of f_sum, each on two vectors at once, so that lanes are never idle.
+inline __m512 halves8(__m512 a, __m512 b) {  // [a0+a2, a1+a3, b0+b2, b1+b3] of 128-bit parts
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
+inline __m512 halves4(__m512 a, __m512 b) {  // [a0+a1, a2+a3, b0+b1, b2+b3]
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+inline __m512 halves2(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+}
+inline __m512 halves1(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+}
+inline f32x16 f_sum16(const f32x16* a) {
+    // Part p of x[i] holds vector 4p + i folded to four lanes; so lane 4p + i of the end is vector
+    // 4p + i.
+    __m512 x[4];
+    for (int i = 0; i < 4; ++i)
+        x[i] = halves4(halves8(a[i].v, a[i + 4].v), halves8(a[i + 8].v, a[i + 12].v));
+    return {halves1(halves2(x[0], x[1]), halves2(x[2], x[3]))};
+}
+
+inline f32x16 f_scale2(f32x16 a, f32x16 n_biased) {
+    return {_mm512_scalef_ps(a.v, _mm512_sub_ps(n_biased.v, _mm512_set1_ps(0x1.8p23f)))};
+}
+
+inline int half_at(const uint8_t* p) {
+    uint16_t h;
+    __builtin_memcpy(&h, p, 2);
+    return h;
+}
+inline __m128i rows8_h(const uint8_t* p, size_t stride) {
+    __m128i h = _mm_cvtsi32_si128(half_at(p));
+    h = _mm_insert_epi16(h, half_at(p + stride), 1);
+    h = _mm_insert_epi16(h, half_at(p + 2 * stride), 2);
+    h = _mm_insert_epi16(h, half_at(p + 3 * stride), 3);
+    h = _mm_insert_epi16(h, half_at(p + 4 * stride), 4);
+    h = _mm_insert_epi16(h, half_at(p + 5 * stride), 5);
+    h = _mm_insert_epi16(h, half_at(p + 6 * stride), 6);
+    h = _mm_insert_epi16(h, half_at(p + 7 * stride), 7);
+    return h;
+}
+inline f32x16 f_rows_h(const uint8_t* p, size_t stride) {
+    return {_mm512_cvtph_ps(_mm256_set_m128i(rows8_h(p + 8 * stride, stride), rows8_h(p, stride)))};
+}
+
+inline __m512i row_pair(const uint8_t* lo, const uint8_t* hi) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)lo)),
+                              _mm256_loadu_si256((const __m256i*)hi), 1);
+}
+// Turning 16 rows of 8 dwords: pairs of rows four apart share a register, 4 x 4 dwords are turned
+// inside each 128-bit part, and the last step gathers the parts of one dword in the order of the
+// rows.
+inline void t_load(i8tile* tile, const uint8_t* p, size_t stride) {
+    __m512i x[8];
+    for (int i = 0; i < 8; i += 4) {
+        __m512i r[4];
+        for (int j = 0; j < 4; ++j) {
+            const uint8_t* row = p + size_t(2 * i + j) * stride;  // rows 0..3 and 8..11
+            r[j] = row_pair(row, row + 4 * stride);
+        }
+        const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
+        const __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+        x[i] = _mm512_unpacklo_epi64(a, c);
+        x[i + 1] = _mm512_unpackhi_epi64(a, c);
+        x[i + 2] = _mm512_unpacklo_epi64(b, d);
+        x[i + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+    const __m512i flip = _mm512_set1_epi8(char(0x80));
+    for (int j = 0; j < 4; ++j) {
+        tile[j].v = _mm512_xor_si512(_mm512_shuffle_i32x4(x[j], x[j + 4], 0x88), flip);
+        tile[j + 4].v = _mm512_xor_si512(_mm512_shuffle_i32x4(x[j], x[j + 4], 0xdd), flip);
+    }
+}
+// sum w a = sum (w + 128) a - 128 sum a.
+inline i32x16 i_begin(int32_t sum) {
+    return {_mm512_set1_epi32(-128 * sum)};
+}
+inline i32x16 i_dot(i32x16 acc, i8tile tile, const int8_t* a) {
+    int32_t four;
+    __builtin_memcpy(&four, a, 4);
+    return {_mm512_dpbusd_epi32(acc.v, tile.v, _mm512_set1_epi32(four))};
+}
+inline f32x16 f_of_i(i32x16 a) {
+    return {_mm512_cvtepi32_ps(a.v)};
+}
+
+}  // namespace
+#endif

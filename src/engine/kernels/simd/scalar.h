@@ -1,0 +1,212 @@
+// flags:
+// needs:
+// when: .*
+// rank: 0
+//
+// The primitives, in plain C: the oracle. This file says what each primitive means; every other
+// ISA's file defines the same names and must give the same bits.
+//
+// A vector is always 16 lanes, whatever the machine's registers: AVX-512 holds one in one register,
+// AVX2 in two, this file in an array. So the order of every sum belongs to the code that is written
+// over the primitives, not to the ISA, and all ISAs agree bit for bit. Multiply and add are fused
+// only where f_fma says so (-ffp-contract=off).
+//
+// The lines above are read by CMake: compiler flags of this ISA's object, the CPU features it needs
+// at run time (names of cpu.cc), the processors it is built for, and its rank (the highest
+// supported rank is chosen). No standard C++ header may be included here or in any file that an
+// ISA's object includes.
+#ifndef HEARTH_SIMD_H
+#define HEARTH_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace {
+
+// Rows of weights and of activations that one pass of the f32 and f16 kernels keeps in registers.
+constexpr int kTileN = 2, kTileT = 2;
+
+struct f32x16 {
+    float v[16];
+};
+struct i32x16 {
+    int32_t v[16];
+};
+// 16 rows of 4 consecutive int8 weights each.
+struct i8tile {
+    int8_t v[16][4];
+};
+
+inline uint32_t bits_of(float x) {
+    uint32_t u;
+    __builtin_memcpy(&u, &x, 4);
+    return u;
+}
+inline float from_bits(uint32_t u) {
+    float x;
+    __builtin_memcpy(&x, &u, 4);
+    return x;
+}
+
+// IEEE 754 binary16. Widening is exact (signalling NaNs become quiet); narrowing rounds to nearest
+// even.
+inline float f32_of_f16(uint16_t h) {
+    const uint32_t sign = uint32_t(h & 0x8000u) << 16, magnitude = h & 0x7fffu;
+    if (magnitude >= 0x7c00u) {  // infinity, NaN
+        const uint32_t quiet = magnitude > 0x7c00u ? 0x00400000u : 0;
+        return from_bits(sign | 0x7f800000u | quiet | (magnitude & 0x3ffu) << 13);
+    }
+    if (magnitude >= 0x0400u) return from_bits(sign | (magnitude + (112u << 10)) << 13);
+    // Subnormal: magnitude * 2^-24, exact in f32.
+    return from_bits(sign | bits_of(float(int32_t(magnitude)) * 0x1p-24f));
+}
+inline uint16_t f16_of_f32(float x) {
+    const uint32_t u = bits_of(x), magnitude = u & 0x7fffffffu;
+    const uint32_t sign = u >> 16 & 0x8000u;
+    if (magnitude > 0x7f800000u) return uint16_t(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+    if (magnitude >= 0x477ff000u)
+        return uint16_t(sign | 0x7c00u);  // 65520 and above round to infinity
+    if (magnitude < 0x38800000u) {        // below 2^-14: a multiple of 2^-24
+        // Adding 0.5 puts the unit in the last place at 2^-24, so the addition rounds as wanted.
+        return uint16_t(sign | (bits_of(from_bits(magnitude) + 0.5f) - 0x3f000000u));
+    }
+    const uint32_t odd = magnitude >> 13 & 1u;
+    return uint16_t(sign | (magnitude - (112u << 23) + 0x0fffu + odd) >> 13);
+}
+
+#define LANES for (int i = 0; i < 16; ++i)
+
+inline f32x16 f_set(float x) {
+    f32x16 r;
+    LANES r.v[i] = x;
+    return r;
+}
+inline f32x16 f_zero() {
+    return f_set(0.0f);
+}
+inline f32x16 f_load(const float* p) {
+    f32x16 r;
+    __builtin_memcpy(r.v, p, sizeof r.v);
+    return r;
+}
+// Lanes 0..n-1 from memory, which is not read beyond them; the others are 0. 1 <= n <= 16.
+inline f32x16 f_load_n(const float* p, int64_t n) {
+    f32x16 r = f_zero();
+    __builtin_memcpy(r.v, p, size_t(n) * 4);
+    return r;
+}
+inline void f_store(float* p, f32x16 a) {
+    __builtin_memcpy(p, a.v, sizeof a.v);
+}
+inline void f_store_n(float* p, f32x16 a, int64_t n) {
+    __builtin_memcpy(p, a.v, size_t(n) * 4);
+}
+
+// The same for f16 in memory.
+inline f32x16 f_load_h_n(const uint16_t* p, int64_t n) {
+    f32x16 r = f_zero();
+    for (int64_t i = 0; i < n; ++i) r.v[i] = f32_of_f16(p[i]);
+    return r;
+}
+inline f32x16 f_load_h(const uint16_t* p) {
+    return f_load_h_n(p, 16);
+}
+inline void f_store_h_n(uint16_t* p, f32x16 a, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) p[i] = f16_of_f32(a.v[i]);
+}
+inline void f_store_h(uint16_t* p, f32x16 a) {
+    f_store_h_n(p, a, 16);
+}
+
+inline f32x16 f_add(f32x16 a, f32x16 b) {
+    LANES a.v[i] += b.v[i];
+    return a;
+}
+inline f32x16 f_sub(f32x16 a, f32x16 b) {
+    LANES a.v[i] -= b.v[i];
+    return a;
+}
+inline f32x16 f_mul(f32x16 a, f32x16 b) {
+    LANES a.v[i] *= b.v[i];
+    return a;
+}
+inline f32x16 f_div(f32x16 a, f32x16 b) {
+    LANES a.v[i] /= b.v[i];
+    return a;
+}
+// a * b + c, rounded once.
+inline f32x16 f_fma(f32x16 a, f32x16 b, f32x16 c) {
+    LANES c.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+    return c;
+}
+// b where either is NaN, as the machines' instructions have it.
+inline f32x16 f_max(f32x16 a, f32x16 b) {
+    LANES b.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
+    return b;
+}
+inline f32x16 f_min(f32x16 a, f32x16 b) {
+    LANES b.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+    return b;
+}
+
+// Sum of the lanes by halves: lane i takes i + 8, then i + 4, i + 2, i + 1.
+inline float f_sum(f32x16 a) {
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) a.v[i] += a.v[i + half];
+    return a.v[0];
+}
+// Lane i is f_sum(a[i]).
+inline f32x16 f_sum16(const f32x16* a) {
+    f32x16 r;
+    LANES r.v[i] = f_sum(a[i]);
+    return r;
+}
+
+// a * 2^n for -150 <= n <= 128, rounded once; n is handed over as the float n + 1.5 * 2^23, whose
+// low bits are n. Two factors, because 2^n alone may not be a normal number.
+inline f32x16 f_scale2(f32x16 a, f32x16 n_biased) {
+    LANES {
+        const int32_t n = int32_t(bits_of(n_biased.v[i]) - 0x4b400000u);
+        const int32_t half = n >> 1;
+        a.v[i] *= from_bits(uint32_t(half + 127) << 23);
+        a.v[i] *= from_bits(uint32_t(n - half + 127) << 23);
+    }
+    return a;
+}
+
+// 16 f16 values that lie stride bytes apart.
+inline f32x16 f_rows_h(const uint8_t* p, size_t stride) {
+    f32x16 r;
+    LANES {
+        uint16_t h;
+        __builtin_memcpy(&h, p + size_t(i) * stride, 2);
+        r.v[i] = f32_of_f16(h);
+    }
+    return r;
+}
+
+// 32 consecutive int8 of each of 16 rows, turned so that tile j holds bytes 4j..4j+3 of every row.
+inline void t_load(i8tile* tile, const uint8_t* p, size_t stride) {
+    for (int j = 0; j < 8; ++j)
+        LANES __builtin_memcpy(tile[j].v[i], p + size_t(i) * stride + size_t(j) * 4, 4);
+}
+// Where the sums of i_dot start, given the sum of all activations that will follow. (AVX-512 reads
+// the weights with 128 added, and starts at -128 times that sum.)
+inline i32x16 i_begin(int32_t) {
+    return i32x16{};
+}
+// Lane i: acc + sum over j of tile[i][j] * a[j], exactly. Requires: -127 <= a[j] <= 127.
+inline i32x16 i_dot(i32x16 acc, i8tile tile, const int8_t* a) {
+    LANES for (int j = 0; j < 4; ++j) acc.v[i] += int32_t(tile.v[i][j]) * int32_t(a[j]);
+    return acc;
+}
+inline f32x16 f_of_i(i32x16 a) {
+    f32x16 r;
+    LANES r.v[i] = float(a.v[i]);
+    return r;
+}
+
+#undef LANES
+
+}  // namespace
+#endif
