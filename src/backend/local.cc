@@ -48,24 +48,25 @@ class AnswerSink final : public engine::OutputSink {
         : answers_(std::move(answers)), index_(index), parser_(std::move(parser)) {}
 
     void on_output(engine::Output output) override {
+        if (answers_->request->return_tokens) tokens_.push_back(output.id.value);
         if (output.score) scores_.push_back(score_of(output));
         forward(parser_->feed(output.text));
     }
 
     void on_finish(engine::Finish finish) override {
         Answers& all = *answers_;
+        count(finish);
         if (finish.reason == engine::StopReason::failed) {
-            all.emit(chat::Failed{std::move(finish.error)});
+            all.emit(chat::Failed{std::move(finish.error), all.usage});
         } else if (finish.reason == engine::StopReason::cancelled) {
-            all.emit(chat::Failed{{ErrorKind::cancelled, "the caller went away"}});
+            all.emit(chat::Failed{{ErrorKind::cancelled, "the caller went away"}, all.usage});
         } else {
             forward(parser_->feed(finish.text));
             FinishReason reason = reason_of(finish.reason);
             forward(parser_->finish(reason));
             if (!scores_.empty()) forward({chat::TextDelta{index_, "", {}}});
-            all.emit(chat::AnswerDone{index_, reason});
+            all.emit(chat::AnswerDone{index_, reason, std::move(tokens_)});
         }
-        count(finish);
         if (--all.n_open == 0) all.emit(chat::Finished{all.usage, all.timings});
     }
 
@@ -109,11 +110,26 @@ class AnswerSink final : public engine::OutputSink {
     const std::int64_t index_;
     const std::unique_ptr<chat::AnswerParser> parser_;
     std::vector<chat::TokenLogprob> scores_;
+    std::vector<std::int32_t> tokens_;
 };
 
 void fail_job(const Job& job, Error error) {
     job.sink->on_event(chat::Failed{std::move(error)});
 }
+
+// Text as it comes: for prompts without a template.
+class PlainParser final : public chat::AnswerParser {
+  public:
+    explicit PlainParser(std::int64_t index) : index_(index) {}
+    std::vector<Event> feed(std::string_view text) override {
+        if (text.empty()) return {};
+        return {chat::TextDelta{index_, std::string(text), {}}};
+    }
+    std::vector<Event> finish(FinishReason&) override { return {}; }
+
+  private:
+    const std::int64_t index_;
+};
 
 Status check_content(const chat::ChatRequest& request) {
     for (const chat::Message& message : request.messages) {
@@ -158,10 +174,16 @@ chat::FormatModel LocalBackend::format_model() const {
 }
 
 Result<std::vector<TokenId>> LocalBackend::prepare(const chat::ChatRequest& request) const {
+    const model::Tokenizer& words = engine_->model().tokenizer();
+    if (request.raw && !request.raw->ids.empty()) {
+        std::vector<TokenId> ids;
+        for (const std::int32_t id : request.raw->ids) ids.emplace_back(id);
+        return ids;
+    }
+    if (request.raw) return words.encode(request.raw->text, {});
     HEARTH_CHECK_OK(check_content(request));
     if (!format_) return fail(no_format_);
     HEARTH_TRY(const std::string prompt, format_->render(format_model(), request));
-    const model::Tokenizer& words = engine_->model().tokenizer();
     // A template that writes BOS itself must not get a second one.
     const bool has_bos = words.bos() && prompt.starts_with(words.text(*words.bos()));
     return words.encode(prompt, {.add_special = !has_bos, .parse_special = true});
@@ -199,7 +221,10 @@ void LocalBackend::start(Job job) {
         if (request.logprobs) r.sampling.n_logprobs = request.top_logprobs;
         r.max_tokens = request.max_output_tokens.value_or(-1);
         r.stop = request.stop;
-        r.sink = std::make_shared<AnswerSink>(answers, i, format_->new_parser(request, i));
+        std::unique_ptr<chat::AnswerParser> parser;
+        if (request.raw) parser = std::make_unique<PlainParser>(i);
+        else parser = format_->new_parser(request, i);
+        r.sink = std::make_shared<AnswerSink>(answers, i, std::move(parser));
         requests.push_back(std::move(r));
     }
     // All or none: an answer refused after its siblings began would leave half a response.
@@ -207,9 +232,10 @@ void LocalBackend::start(Job job) {
         fail_job(job, std::move(status.error()));
 }
 
-std::string LocalBackend::provenance_json() const {
+std::string LocalBackend::repro_json(const chat::SamplingRequest& asked) const {
     JsonWriter out;
     const model::ModelInfo& info = engine_->model().info();
+    const engine::Sampling sampling = sampling_for(asked);
     out.begin_object()
         .field("model", info.name)
         .field("format", info.format)
@@ -217,6 +243,11 @@ std::string LocalBackend::provenance_json() const {
         .field("numerics_id", model::kNumericsId)
         .field("isa", engine_->isa())
         .field("kv", options_.engine.kv_type)
+        .field("temperature", sampling.temperature)
+        .field("top_k", sampling.top_k)
+        .field("top_p", sampling.top_p)
+        .field("min_p", sampling.min_p)
+        .field("seed", sampling.seed)
         .end_object();
     return out.take();
 }

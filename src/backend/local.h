@@ -38,9 +38,9 @@ class LocalBackend final : public Backend {
     const engine::Engine& engine() const { return *engine_; }
     // What a request's sampling comes to here. Requires: a seed is set for repeatable answers.
     engine::Sampling sampling_for(const chat::SamplingRequest& asked) const;
-    // {"model":…,"format":…,"numerics_id":…,"isa":…,"kv":…}: what, with prompt, sampling and seed,
-    // determines an answer's tokens.
-    std::string provenance_json() const;
+    // {"model","format","numerics_id","isa","kv",sampling…}: what, with the prompt, determines an
+    // answer's tokens.
+    std::string repro_json(const chat::SamplingRequest& asked) const;
 
   private:
     LocalBackend() = default;

@@ -87,9 +87,17 @@ enum class Sensitivity : std::uint8_t { public_, internal, confidential, restric
 const char* name_of(Sensitivity sensitivity);  // "public", "internal", …
 std::optional<Sensitivity> sensitivity_from(std::string_view name);
 
+// A prompt that no chat template touches (completions, `run --raw`): text, or exactly these ids.
+struct RawPrompt {
+    std::string text;
+    std::vector<std::int32_t> ids;  // used as they are where not empty
+};
+
 struct ChatRequest {
     std::string model;  // concrete name or auto | local | cloud
     std::vector<Message> messages;
+    std::optional<RawPrompt> raw;  // instead of messages
+    bool return_tokens = false;    // AnswerDone::tokens is wanted
     std::vector<Tool> tools;
     ToolChoice tool_choice;
     bool parallel_tool_calls = true;
@@ -167,6 +175,8 @@ struct ToolCallDelta {
 struct AnswerDone {
     std::int64_t index = 0;
     FinishReason reason = FinishReason::stop;
+    // The generated ids without the end token, where they were asked for and the backend knows them.
+    std::vector<std::int32_t> tokens = {};
 };
 struct Finished {
     Usage usage;
@@ -174,6 +184,7 @@ struct Finished {
 };
 struct Failed {
     Error error;
+    Usage usage = {};  // what was used up before the failure
 };
 using Event = std::variant<Started, TextDelta, ThinkingDelta, ToolCallStart, ToolCallDelta,
                            AnswerDone, Finished, Failed>;

@@ -1,0 +1,135 @@
+#include "serve/admission.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/format.h"
+#include "serve/exchange.h"
+#include "serve/limits.h"
+
+namespace hearth::serve {
+namespace {
+
+constexpr std::array kGetPaths{"/", "/health", "/v1/health", "/metrics", "/v1/models"};
+
+bool is_get_path(std::string_view path) {
+    return std::ranges::find(kGetPaths, path) != kGetPaths.end() || path.starts_with("/v1/models/");
+}
+
+// "localhost:11435" → "localhost", "[::1]:80" → "[::1]"
+std::string_view without_port(std::string_view host) {
+    if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
+    return host.substr(0, host.find(':'));
+}
+
+bool is_own_name(std::string_view host, const AdmissionRules& rules) {
+    const std::string_view name = without_port(host);
+    if (net::same_header(name, "localhost") || name == "[::1]" || name.starts_with("127."))
+        return true;
+    return std::ranges::any_of(rules.host_names,
+                               [&](const std::string& n) { return net::same_header(n, name); });
+}
+
+// Pages of desktop applications, and pages that this machine serves itself.
+bool is_allowed_origin(std::string_view origin, const AdmissionRules& rules) {
+    for (const std::string_view scheme :
+         {"app://", "file://", "tauri://", "vscode-webview://", "vscode-file://"}) {
+        if (origin.starts_with(scheme)) return true;
+    }
+    for (const std::string_view scheme : {"http://", "https://"}) {
+        if (origin.starts_with(scheme)) return is_own_name(origin.substr(scheme.size()), rules);
+    }
+    return false;
+}
+
+Error forbidden(std::string message) {
+    return {.kind = ErrorKind::forbidden_by_policy, .message = std::move(message)};
+}
+
+net::HttpResponse method_refusal(std::string_view path, const char* allow) {
+    auto response = error_response(
+        path, {.kind = ErrorKind::invalid_request,
+               .message = format("{} answers {} only", path, allow)}, 405);
+    response.headers.add("Allow", allow);
+    return response;
+}
+
+net::HttpResponse preflight(const net::HttpRequest& head) {
+    net::HttpResponse response{.status = 204, .headers = {}, .body = {}};
+    response.headers.add("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    const auto wanted = head.headers.find("access-control-request-headers");
+    response.headers.add("Access-Control-Allow-Headers",
+                         std::string(wanted.value_or("authorization, content-type")));
+    response.headers.add("Access-Control-Max-Age", "600");
+    allow_origin(head, response.headers);
+    return response;
+}
+
+}  // namespace
+
+const chat::Dialect* dialect_of(std::string_view path) {
+    for (std::size_t i = 0; i < chat::dialect_table_size; ++i) {
+        for (const chat::Route& route : chat::dialect_table[i]->routes) {
+            if (path == route.path) return chat::dialect_table[i];
+        }
+    }
+    return nullptr;
+}
+
+net::HttpResponse json_response(int status, std::string body) {
+    net::HttpResponse response{.status = status, .headers = {}, .body = std::move(body)};
+    response.headers.add("Content-Type", "application/json");
+    return response;
+}
+
+net::HttpResponse error_response(std::string_view path, const Error& error, int status) {
+    if (status == 0) status = http_status_of(error.kind);
+    const chat::Dialect* dialect = dialect_of(path);
+    if (!dialect) dialect = chat::find_dialect("openai");
+    auto response = json_response(status, dialect->write_error(error, status));
+    if (status == 503 || status == 429)
+        response.headers.add("Retry-After", std::to_string(error.retry_after_s > 0
+                                                               ? error.retry_after_s
+                                                               : kRetryAfterS));
+    return response;
+}
+
+void allow_origin(const net::HttpRequest& head, net::Headers& headers) {
+    // Admission has refused every origin that is not allowed.
+    if (const auto origin = head.headers.find("origin")) {
+        headers.add("Access-Control-Allow-Origin", std::string(*origin));
+        headers.add("Vary", "Origin");
+    }
+}
+
+std::optional<net::HttpResponse> admit(const net::HttpRequest& head, const AdmissionRules& rules,
+                                       std::int64_t n_open) {
+    const auto host = head.headers.find("host");
+    if (!head.from_unix_socket && host && !is_own_name(*host, rules))
+        return error_response(head.path,
+                              forbidden(format("host {} is not a name of this server; call it by "
+                                               "127.0.0.1, localhost, or a name in serve.host_names",
+                                               std::string(host->substr(0, 100)))));
+    if (const auto origin = head.headers.find("origin"); origin && !is_allowed_origin(*origin, rules))
+        return error_response(head.path,
+                              forbidden("pages of this origin may not call this server"));
+    const bool generates = dialect_of(head.path) != nullptr;
+    const bool gets = is_get_path(head.path);
+    if (!generates && !gets)
+        return error_response(head.path, {.kind = ErrorKind::not_found,
+                                          .message = "no route " + head.path +
+                                                     "; see docs/INTERFACE.md for what is served"});
+    if (head.method == "OPTIONS") return preflight(head);
+    if (gets && head.method != "GET" && head.method != "HEAD")
+        return method_refusal(head.path, "GET, HEAD");
+    if (generates && head.method != "POST") return method_refusal(head.path, "POST");
+    if (generates && n_open >= kOpenRequestsMax)
+        return error_response(
+            head.path, {.kind = ErrorKind::overloaded,
+                        .message = format("{} requests are open, which is this machine's limit; "
+                                          "try again shortly", n_open),
+                        .retry_after_s = kRetryAfterS});
+    return std::nullopt;
+}
+
+}  // namespace hearth::serve

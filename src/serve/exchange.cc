@@ -1,0 +1,270 @@
+#include "serve/exchange.h"
+
+#include "base/format.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "route/cost.h"
+
+namespace hearth::serve {
+namespace {
+
+constexpr double kNsPerS = 1e9;
+
+// Failures that say something about the place, not about the request: another place may do better.
+bool may_fall_back(ErrorKind kind) {
+    switch (kind) {
+        case ErrorKind::upstream_failed:
+        case ErrorKind::timeout:
+        case ErrorKind::overloaded:
+        case ErrorKind::does_not_fit:
+        case ErrorKind::internal: return true;
+        default: return false;
+    }
+}
+
+// About four bytes of text make a token in common vocabularies; used only where no local model has
+// counted exactly.
+std::int64_t estimated_tokens(const chat::ChatRequest& request) {
+    std::size_t n_bytes = 0;
+    for (const chat::Message& message : request.messages) {
+        n_bytes += chat::text_of(message).size();
+        for (const chat::ToolCall& call : message.tool_calls) n_bytes += call.arguments.size();
+    }
+    return std::int64_t(n_bytes / 4 + request.messages.size() * 4);
+}
+
+bool has_images(const chat::ChatRequest& request) {
+    for (const chat::Message& message : request.messages) {
+        for (const chat::Part& part : message.parts) {
+            if (std::holds_alternative<chat::ImagePart>(part)) return true;
+        }
+    }
+    return false;
+}
+
+const char* outcome_of(const Error& error) {
+    if (error.kind == ErrorKind::cancelled) return "cancelled";
+    if (error.kind == ErrorKind::forbidden_by_policy) return "refused";
+    return "failed";
+}
+
+}  // namespace
+
+int http_status_of(ErrorKind kind) {
+    switch (kind) {
+        case ErrorKind::invalid_request:
+        case ErrorKind::context_overflow: return 400;
+        case ErrorKind::unauthorized: return 401;
+        case ErrorKind::forbidden_by_policy: return 403;
+        case ErrorKind::not_found: return 404;
+        case ErrorKind::cancelled: return 499;  // nobody reads it; the access log does
+        case ErrorKind::upstream_failed: return 502;
+        case ErrorKind::overloaded:
+        case ErrorKind::does_not_fit: return 503;
+        case ErrorKind::timeout: return 504;
+        case ErrorKind::internal: return 500;
+    }
+    return 500;
+}
+
+Explanation explain(Places& places, const route::PolicySettings& policy,
+                    const chat::ChatRequest& request, bool offline) {
+    Explanation why;
+    route::Facts& facts = why.facts;
+    facts.model = request.model;
+    facts.max_output_tokens = request.max_output_tokens.value_or(0);
+    facts.has_images = has_images(request);
+    facts.has_tools = !request.tools.empty();
+    facts.stated_sensitivity = request.stated_sensitivity;
+    facts.cost_microusd_max = request.cost_microusd_max;
+    facts.task = request.task;
+    facts.lane = request.lane;
+    facts.n_prompt_tokens = estimated_tokens(request);
+    if (const auto candidate = places.local_candidate(request.model)) {
+        // A model that cannot load or a template that refuses is reported by the place itself, if
+        // the decision falls on it.
+        if (auto local = places.local(*candidate)) {
+            if (auto ids = (*local)->prepare(request)) {
+                facts.n_prompt_tokens = std::int64_t(ids->size());
+                facts.tokens_estimated = false;
+                why.prompt_ids = std::make_shared<const std::vector<TokenId>>(std::move(*ids));
+            }
+        }
+    }
+    why.targets = places.targets();
+    route::Signals signals = places.signals();
+    signals.offline = signals.offline || offline;
+    why.decision = route::decide(facts, signals, policy, why.targets);
+    why.json = route::to_json(why.decision, facts, why.targets);
+    return why;
+}
+
+void Exchange::begin(House& house, std::shared_ptr<chat::ChatRequest> request, Origin origin,
+                     std::shared_ptr<ExchangeClient> client) {
+    const std::shared_ptr<Exchange> exchange(
+        new Exchange(house, std::move(request), std::move(origin), std::move(client)));
+    exchange->run();
+}
+
+Exchange::Exchange(House& house, std::shared_ptr<chat::ChatRequest> request, Origin origin,
+                   std::shared_ptr<ExchangeClient> client)
+    : house_(house),
+      request_(std::move(request)),
+      origin_(std::move(origin)),
+      client_(std::move(client)) {
+    house_.metrics.open_requests.fetch_add(1);
+}
+
+Exchange::~Exchange() { house_.metrics.open_requests.fetch_sub(1); }
+
+void Exchange::run() {
+    // A seed of our own makes every answer repeatable: the journal keeps it.
+    if (!request_->sampling.seed) request_->sampling.seed = random_u64() >> 1;
+    why_ = explain(house_.places, house_.policy, *request_, house_.offline);
+    target_ = decision().target;
+    reason_ = decision().reason;
+    journal_decision(reason_);
+}
+
+void Exchange::journal_decision(const std::string& reason) {
+    journal::DecisionRecord record;
+    record.request_id = origin_.request_id;
+    record.endpoint = origin_.endpoint;
+    record.peer = origin_.peer;
+    record.model_asked = request_->model;
+    record.reason = reason;
+    record.sensitivity = chat::name_of(decision().sensitivity);
+    record.decision_json = why_.json;
+    record.n_prompt_tokens = why_.facts.n_prompt_tokens;
+    if (decision().refused) {
+        record.route = "refused";
+        record.http_status = http_status_of(decision().error.kind);
+    } else {
+        record.route = route::name_of(target().tier);
+        record.model = target().model;
+        record.upstream = target().upstream;
+    }
+    house_.journal.append(std::move(record), [self = shared_from_this()](Status status) {
+        self->on_written(std::move(status));
+    });
+}
+
+void Exchange::on_written(Status status) {
+    if (decision().refused) return refuse();
+    if (!status) {
+        log_error("journal_failed", {{"request", origin_.request_id},
+                                     {"error", status.error().message}});
+        // Local answers go on: nothing leaves. Everything else is closed until it can be written.
+        if (target().tier != route::Tier::local)
+            return on_event(chat::Failed{
+                {ErrorKind::internal,
+                 "the decision could not be written down, so nothing was sent: " +
+                     status.error().message}});
+    }
+    if (!house_.prep.post([self = shared_from_this()] { self->start(); }))
+        on_event(chat::Failed{{.kind = ErrorKind::overloaded,
+                               .message = "too many requests are being prepared; try again",
+                               .retry_after_s = kRetryAfterS}});
+}
+
+void Exchange::refuse() {
+    client_->on_placed({origin_.request_id, "refused", "", reason_, why_.json, true});
+    finish(chat::Failed{decision().error});
+}
+
+void Exchange::place() {
+    client_->on_placed({origin_.request_id, route::name_of(target().tier),
+                        route::label_of(target()), reason_, why_.json,
+                        n_fallbacks_ >= decision().fallbacks.size()});
+}
+
+void Exchange::start() {
+    place();
+    auto backend = house_.places.backend(target_);
+    if (!backend) return on_event(chat::Failed{backend.error()});
+    backend::Job job;
+    job.request_id = origin_.request_id;
+    job.request = request_;
+    job.model = target().model;
+    job.sink = shared_from_this();
+    // The counted prompt is that of the candidate; another local model has another vocabulary.
+    if (house_.places.local_candidate(request_->model) == target_) job.prompt_ids = why_.prompt_ids;
+    if (auto permit = route::PermitMint::mint(decision(), why_.targets, target_, origin_.request_id))
+        job.permit = std::make_unique<egress::EgressPermit>(std::move(*permit));
+    (*backend)->start(std::move(job));
+}
+
+void Exchange::on_event(chat::Event event) {
+    if (ended_) return;
+    if (const auto* failed = std::get_if<chat::Failed>(&event)) {
+        if (try_fallback(failed->error)) return;
+    }
+    if (chat::is_terminal(event)) return finish(event);
+    if (chat::is_delta(event) && !delta_seen_) {
+        delta_seen_ = true;
+        first_delta_ns_ = house_.clock.mono_ns();
+        house_.metrics.time_to_first_token.observe(
+            double(first_delta_ns_ - origin_.received_ns) / kNsPerS);
+    }
+    client_->on_event(std::move(event));
+}
+
+bool Exchange::try_fallback(const Error& error) {
+    if (delta_seen_ || decision().refused || !may_fall_back(error.kind)) return false;
+    if (n_fallbacks_ >= decision().fallbacks.size() || client_->cancelled()) return false;
+    log_warn("failover", {{"request", origin_.request_id},
+                          {"from", route::label_of(target())},
+                          {"error", error.message}});
+    target_ = decision().fallbacks[n_fallbacks_++];
+    reason_ = "failover";
+    house_.metrics.fallbacks.fetch_add(1);
+    journal_decision(reason_);
+    return true;
+}
+
+void Exchange::finish(const chat::Event& terminal) {
+    if (ended_) return;
+    ended_ = true;
+    journal::OutcomeRecord record;
+    record.request_id = origin_.request_id;
+    record.n_fallbacks = std::int64_t(n_fallbacks_);
+    record.total_ns = house_.clock.mono_ns() - origin_.received_ns;
+    record.route = decision().refused ? "refused" : route::name_of(target().tier);
+    if (!decision().refused) {
+        record.model = target().model;
+        record.upstream = target().upstream;
+    }
+    if (const auto* done = std::get_if<chat::Finished>(&terminal)) {
+        record.outcome = "finished";
+        record.usage = done->usage;
+        record.timings = done->timings;
+        record.timings.ttft_ns = first_delta_ns_ ? first_delta_ns_ - origin_.received_ns : 0;
+        if (house_.places.is_local(target_)) {
+            if (const auto* local = house_.places.loaded(target_))
+                record.repro_json = local->repro_json(request_->sampling);
+        }
+    } else {
+        const auto& [error, usage] = std::get<chat::Failed>(terminal);
+        record.usage = usage;
+        record.outcome = outcome_of(error);
+        record.error = format("{}: {}", name_of(error.kind), error.message);
+    }
+    if (!decision().refused) {
+        const auto price =
+            route::price_of(target().input_usd_per_mtok, target().output_usd_per_mtok);
+        record.cost_microusd = route::cost_microusd(price.value_or(route::Price{}),
+                                                    record.usage.input_tokens,
+                                                    record.usage.output_tokens);
+    }
+    Metrics& m = house_.metrics;
+    m.input_tokens += record.usage.input_tokens;
+    m.cached_tokens += record.usage.cached_tokens;
+    m.output_tokens += record.usage.output_tokens;
+    m.request_duration.observe(double(record.total_ns) / kNsPerS);
+    m.queue_time.observe(double(record.timings.queue_ns) / kNsPerS);
+    m.count_request(record.route, reason_, record.outcome);
+    house_.journal.append(std::move(record));
+    client_->on_event(terminal);
+}
+
+}  // namespace hearth::serve

@@ -1,0 +1,127 @@
+// Exchange: one request's life as one state machine, whoever asked (HTTP, terminal).
+//
+//   begin      facts → decide → journal                          (prep thread)
+//   written    refused: one Failed                               (journal thread)
+//              else the chosen place starts                      (prep thread)
+//   events     Started (delta)* (Finished | Failed) to the client (the backend's thread)
+//              a failure before the first delta tries the next fallback; its decision is written first
+//   end        outcome to the journal, figures to the metrics
+//
+// Invariants: (1) no backend starts before its decision is written; if it cannot be written nothing
+//                 leaves the machine.
+//             (2) the client sees at most one place's deltas, and exactly one terminal event.
+//             (3) a permit exists only for the target at hand, and only if the decision names it.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/clock.h"
+#include "chat/chat.h"
+#include "journal/journal.h"
+#include "route/decide.h"
+#include "serve/metrics.h"
+#include "serve/places.h"
+#include "serve/prep_pool.h"
+
+namespace hearth::serve {
+
+// What every exchange shares.
+struct House {
+    Places& places;
+    journal::Journal& journal;
+    Metrics& metrics;
+    PrepPool& prep;
+    route::PolicySettings policy;
+    bool offline = false;
+    const Clock& clock = system_clock();
+};
+
+// What was decided and from what: everything needed to explain or replay it.
+struct Explanation {
+    route::Facts facts;
+    std::vector<route::Target> targets;
+    route::Decision decision;
+    std::string json;
+    // The prompt's tokens, where a local model has counted them.
+    std::shared_ptr<const std::vector<TokenId>> prompt_ids;
+};
+// The decision for a request, without running it. Loads the local model that would be asked first,
+// because only it can count the prompt.
+Explanation explain(Places& places, const route::PolicySettings& policy,
+                    const chat::ChatRequest& request, bool offline);
+
+// Where an answer comes from, as the response headers say it.
+struct Placement {
+    std::string request_id;
+    std::string route;   // local | fleet | cloud | refused
+    std::string model;   // "demo", "acme/big-1"; empty when refused
+    std::string reason;  // reason code
+    std::string decision_json;
+    bool final = true;  // no fallback is left: headers may go out
+};
+
+class ExchangeClient {
+  public:
+    virtual ~ExchangeClient() = default;
+    // Before the first event of a place; again if another place takes over.
+    virtual void on_placed(const Placement& placement) = 0;
+    virtual void on_event(chat::Event event) = 0;
+    virtual bool ready() const { return true; }
+    virtual bool cancelled() const { return false; }
+};
+
+struct Origin {
+    std::string request_id;  // "req-…"
+    std::string endpoint;    // "/v1/chat/completions", "cli run"
+    std::string peer;        // "127.0.0.1:51234", "unix", "terminal"
+    std::int64_t received_ns = 0;  // when the request was fully read; starts TTFT
+};
+
+class Exchange final : public chat::EventSink, public std::enable_shared_from_this<Exchange> {
+  public:
+    // Returns at once or after loading the model that is asked for; the client hears the rest.
+    // Requires: called on a prep thread (or one that may wait); the house outlives the exchange.
+    static void begin(House& house, std::shared_ptr<chat::ChatRequest> request, Origin origin,
+                      std::shared_ptr<ExchangeClient> client);
+    ~Exchange() override;
+
+    void on_event(chat::Event event) override;
+    bool ready() const override { return client_->ready(); }
+    bool cancelled() const override { return client_->cancelled(); }
+
+  private:
+    Exchange(House& house, std::shared_ptr<chat::ChatRequest> request, Origin origin,
+             std::shared_ptr<ExchangeClient> client);
+
+    void run();
+    void journal_decision(const std::string& reason);
+    void on_written(Status status);
+    void refuse();
+    void start();
+    bool try_fallback(const Error& error);
+    void finish(const chat::Event& terminal);
+    void place();
+    const route::Decision& decision() const { return why_.decision; }
+    const route::Target& target() const { return why_.targets[target_]; }
+
+    House& house_;
+    const std::shared_ptr<chat::ChatRequest> request_;
+    const Origin origin_;
+    const std::shared_ptr<ExchangeClient> client_;
+
+    // Handed from thread to thread with the exchange: each step ends before the next begins.
+    Explanation why_;
+    std::size_t target_ = 0;
+    std::size_t n_fallbacks_ = 0;
+    std::string reason_;
+    bool delta_seen_ = false, ended_ = false;
+    std::int64_t first_delta_ns_ = 0;
+};
+
+// The one mapping of error kinds to HTTP.
+int http_status_of(ErrorKind kind);
+
+}  // namespace hearth::serve

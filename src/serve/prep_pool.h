@@ -1,0 +1,25 @@
+// PrepPool: the `prep` threads, which parse, render and tokenize so that `io` only moves bytes.
+#pragma once
+
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "base/queue.h"
+#include "serve/limits.h"
+
+namespace hearth::serve {
+
+class PrepPool {
+  public:
+    explicit PrepPool(int n_threads = kPrepThreads);
+    ~PrepPool();  // runs what is queued, then joins
+    // False when the queue is full: the caller answers `overloaded`.
+    bool post(std::function<void()> work) { return queue_.try_push(std::move(work)); }
+
+  private:
+    BoundedQueue<std::function<void()>> queue_{kPrepQueueMax};
+    std::vector<std::jthread> threads_;
+};
+
+}  // namespace hearth::serve

@@ -1,0 +1,126 @@
+#include "serve/server.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <list>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+
+#include "base/ids.h"
+#include "serve/http_exchange.h"
+#include "serve/limits.h"
+
+namespace hearth::serve {
+namespace {
+
+constexpr std::int64_t kNsPerS = 1'000'000'000;
+
+class ServerImpl final : public Server {
+  public:
+    ServerImpl(House& house, std::vector<net::Listener> listeners, const AdmissionRules& rules)
+        : house_(house), rules_(rules), started_s_(house.clock.wall_ns() / kNsPerS) {
+        net::Handlers handlers;
+        handlers.on_head = [this](const net::HttpRequest& head) {
+            return admit(head, rules_, house_.metrics.open_requests);
+        };
+        handlers.on_request = [this](net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
+            on_request(std::move(request), std::move(reply));
+        };
+        handlers.on_protocol_error = [](int status, std::string_view message) {
+            return error_response("", {.kind = ErrorKind::invalid_request,
+                                       .message = std::string(message)}, status);
+        };
+        http_ = net::HttpServer::start(std::move(listeners), std::move(handlers));
+        ticker_ = std::jthread([this](std::stop_token stop) { tick(stop); });
+    }
+
+    bool drain(std::int64_t deadline_ms) override { return http_->drain(deadline_ms); }
+
+  private:
+    void on_request(net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
+        if (const chat::Dialect* dialect = dialect_of(request.path))
+            return generate(*dialect, std::move(request), std::move(reply));
+        net::HttpResponse response = answer(request);
+        response.headers.add("x-request-id", random_id("req-"));
+        allow_origin(request, response.headers);
+        reply->send(std::move(response));
+    }
+
+    void generate(const chat::Dialect& dialect, net::HttpRequest request,
+                  std::shared_ptr<net::Reply> reply) {
+        const std::string path = request.path;
+        auto exchange = std::make_shared<HttpExchange>(house_, dialect, std::move(request), reply);
+        {
+            const std::lock_guard lock(mutex_);
+            open_.push_back(exchange);
+        }
+        if (!house_.prep.post([exchange] { exchange->run(); }))
+            reply->send(error_response(path, {.kind = ErrorKind::overloaded,
+                                              .message = "too many requests are being prepared; "
+                                                         "try again shortly",
+                                              .retry_after_s = kRetryAfterS}));
+    }
+
+    net::HttpResponse answer(const net::HttpRequest& request) {
+        if (request.path == "/health" || request.path == "/v1/health")
+            return json_response(200, R"({"status":"ok","version":")" HEARTH_VERSION R"("})");
+        if (request.path == "/v1/models")
+            return json_response(200, models_json(house_.places, started_s_));
+        if (request.path == "/metrics") {
+            net::HttpResponse response{.status = 200, .headers = {}, .body = metrics_text(house_)};
+            response.headers.add("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+            return response;
+        }
+        if (request.path == "/") {
+            net::HttpResponse response{.status = 200, .headers = {}, .body = {}};
+            response.body = "hearth " HEARTH_VERSION " is running. OpenAI clients: base URL ending "
+                            "in /v1, any key. GET /v1/models, POST /v1/chat/completions.\n";
+            response.headers.add("Content-Type", "text/plain; charset=utf-8");
+            return response;
+        }
+        constexpr std::string_view kModels = "/v1/models/";
+        auto body = model_json(house_.places, request.path.substr(kModels.size()), started_s_);
+        return body ? json_response(200, std::move(*body))
+                    : error_response(request.path, body.error());
+    }
+
+    // Once a second: silent streams get their comment line, finished exchanges are let go.
+    void tick(std::stop_token stop) {
+        pthread_setname_np(pthread_self(), "tick");
+        std::unique_lock lock(mutex_);
+        while (!wake_.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; })) {
+            if (stop.stop_requested()) return;
+            std::vector<std::shared_ptr<HttpExchange>> live;
+            open_.remove_if([&](const std::weak_ptr<HttpExchange>& weak) {
+                auto exchange = weak.lock();
+                if (exchange) live.push_back(exchange);
+                return !exchange;
+            });
+            lock.unlock();
+            for (const auto& exchange : live) exchange->keep_waiting(house_.clock.mono_ns());
+            live.clear();
+            lock.lock();
+        }
+    }
+
+    House& house_;
+    const AdmissionRules rules_;
+    const std::int64_t started_s_;
+    std::mutex mutex_;  // guards open_
+    std::condition_variable_any wake_;
+    std::list<std::weak_ptr<HttpExchange>> open_;
+    std::unique_ptr<net::HttpServer> http_;
+    std::jthread ticker_;  // last: it stops before what it uses goes
+};
+
+}  // namespace
+
+std::unique_ptr<Server> Server::start(House& house, std::vector<net::Listener> listeners,
+                                      const AdmissionRules& rules) {
+    return std::make_unique<ServerImpl>(house, std::move(listeners), rules);
+}
+
+}  // namespace hearth::serve
