@@ -20,8 +20,9 @@ constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15u;  // 2^64 / golden ratio
 
 }  // namespace
 
-void TextIndex::reset(std::size_t n) {
-    slots_.assign(std::bit_ceil(std::max<std::size_t>(2 * n, 16)), Slot{});
+void TextIndex::reset(std::span<const std::string_view> texts) {
+    texts_ = texts;
+    slots_.assign(std::bit_ceil(std::max<std::size_t>(2 * texts.size(), 16)), Slot{});
     seed_ = random_u64();
     longest_ = 0;
 }
@@ -43,14 +44,17 @@ std::uint64_t TextIndex::hash_of(std::string_view text) const {
 std::size_t TextIndex::slot_of(std::uint64_t hash, std::string_view text) const {
     const std::size_t mask = slots_.size() - 1;
     std::size_t i = hash & mask;
-    while (slots_[i].id >= 0 && (slots_[i].hash != hash || slots_[i].text != text))
+    const auto high = std::uint32_t(hash >> 32);  // the low half chose the slot already
+    while (slots_[i].id >= 0 &&
+           (slots_[i].hash != high || texts_[std::size_t(slots_[i].id)] != text))
         i = (i + 1) & mask;
     return i;
 }
 
-void TextIndex::add(std::string_view text, std::int32_t id) {
+void TextIndex::add(std::int32_t id) {
+    const std::string_view text = texts_[std::size_t(id)];
     const std::uint64_t hash = hash_of(text);
-    slots_[slot_of(hash, text)] = {hash, text, id};
+    slots_[slot_of(hash, text)] = {std::uint32_t(hash >> 32), id};
     longest_ = std::max(longest_, text.size());
 }
 

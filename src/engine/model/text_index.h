@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -16,24 +17,23 @@ namespace hearth::model {
 
 class TextIndex {
   public:
-    // Room for n texts. Drops what was in it.
-    void reset(std::size_t n);
-    // Of equal texts the last one added is found. Requires: the text outlives the index; at most as
-    // many calls as reset() made room for.
-    void add(std::string_view text, std::int32_t id);
+    // Room for all texts; empty. Requires: the texts stay where they are while the index is used.
+    void reset(std::span<const std::string_view> texts);
+    // Of equal texts the last one added is found. Requires: each id at most once.
+    void add(std::int32_t id);
     // The id, or -1.
     std::int32_t find(std::string_view text) const;
     std::size_t longest() const { return longest_; }  // bytes of the longest text
 
   private:
     struct Slot {
-        std::uint64_t hash = 0;
-        std::string_view text;
+        std::uint32_t hash = 0;
         std::int32_t id = -1;  // -1: free
     };
     std::uint64_t hash_of(std::string_view text) const;
     std::size_t slot_of(std::uint64_t hash, std::string_view text) const;
 
+    std::span<const std::string_view> texts_;
     std::vector<Slot> slots_;
     std::uint64_t seed_ = 0;
     std::size_t longest_ = 0;

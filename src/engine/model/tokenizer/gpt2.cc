@@ -76,6 +76,11 @@ class Gpt2Tokenizer final : public Tokenizer {
 
   private:
     void read_rule(const Gguf& gguf);
+    // May come out of plain text.
+    bool is_plain(std::int32_t id) const {
+        const TokenType type = types_[std::size_t(id)];
+        return type != TokenType::control && type != TokenType::unknown;
+    }
     Status read_merges(const Gguf& gguf);
     void encode_plain(std::string_view text, Work& work, std::vector<TokenId>& out) const;
     void encode_word(std::string_view word, Work& work, std::vector<TokenId>& out) const;
@@ -105,10 +110,9 @@ void Gpt2Tokenizer::read_rule(const Gguf& gguf) {
 // A merge whose parts or result are no plain tokens could never be used and is passed over.
 Status Gpt2Tokenizer::read_merges(const Gguf& gguf) {
     TextIndex index;
-    index.reset(texts_.size());
+    index.reset(texts_);
     for (std::size_t i = 0; i < texts_.size(); ++i)
-        if (types_[i] != TokenType::control && types_[i] != TokenType::unknown)
-            index.add(texts_[i], std::int32_t(i));
+        if (is_plain(std::int32_t(i))) index.add(std::int32_t(i));
     for (int b = 0; b < 256; ++b) {
         std::string spelled;
         append_utf8(spelled, kAlphabet[std::size_t(b)]);
@@ -116,6 +120,8 @@ Status Gpt2Tokenizer::read_merges(const Gguf& gguf) {
     }
     HEARTH_TRY(const auto merges, gguf.texts("tokenizer.ggml.merges"));
     merges_.reset(merges.size());
+    std::string joined;
+    std::int32_t id = -1;  // result of the merge before
     for (std::size_t i = 0; i < merges.size(); ++i) {
         const std::string_view merge = merges[i];
         const std::size_t gap = merge.find(' ', 1);
@@ -127,9 +133,12 @@ Status Gpt2Tokenizer::read_merges(const Gguf& gguf) {
         const std::int32_t left = index.find(merge.substr(0, gap));
         const std::int32_t right = index.find(merge.substr(gap + 1));
         if (left < 0 || right < 0) continue;
-        std::string joined(merge.substr(0, gap));
+        joined.assign(merge.substr(0, gap));
         joined += merge.substr(gap + 1);
-        const std::int32_t id = index.find(joined);
+        // Vocabularies list the results of merges in the merges' order, nearly always.
+        const bool in_order = std::size_t(id) + 1 < texts_.size() && is_plain(id + 1) &&
+                              texts_[std::size_t(id) + 1] == joined;
+        id = in_order ? id + 1 : index.find(joined);
         if (id >= 0) merges_.add(left, right, {std::int32_t(i), id});
     }
     if (rule_->whole_words) words_ = std::move(index);

@@ -98,14 +98,14 @@ Status LlamaTokenizer::read_scores(const Gguf& gguf) {
 }
 
 void LlamaTokenizer::index_pieces() {
-    pieces_.reset(texts_.size());
+    pieces_.reset(texts_);
     byte_ids_.fill(-1);
     for (std::size_t i = 0; i < texts_.size(); ++i) {
         const int byte = types_[i] == TokenType::byte ? byte_of(texts_[i]) : -1;
         if (byte >= 0) byte_ids_[std::size_t(byte)] = std::int32_t(i);
         if (types_[i] == TokenType::normal || types_[i] == TokenType::user_defined ||
             types_[i] == TokenType::unused)
-            pieces_.add(texts_[i], std::int32_t(i));
+            pieces_.add(std::int32_t(i));
     }
 }
 
