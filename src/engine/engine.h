@@ -1,9 +1,9 @@
 // Engine: the narrow door to local generation. Token ids in, tokens and text out.
 //
-// One engine owns one model, its KV cache and one thread that steps: take → plan → forward → sample →
-// emit → retire. Sequences join and leave between steps (continuous batching); a long prompt is spread
-// over steps (chunked prefill). What a sequence says depends on the model file, numerics_id, ISA, KV
-// type, prompt, sampling and seed, and on nothing else.
+// One engine owns one model, its KV cache and one thread that steps: take → plan → forward → sample
+// → emit → retire. Sequences join and leave between steps (continuous batching); a long prompt is
+// spread over steps (chunked prefill). What a sequence says depends on the model file, numerics_id,
+// ISA, KV type, prompt, sampling and seed, and on nothing else.
 #pragma once
 
 #include <cstdint>
@@ -52,15 +52,17 @@ struct Finish {
     std::string text;  // what was held back and is now known to be text
     Error error;       // failed only
     std::int64_t n_prompt = 0, n_cached = 0, n_generated = 0;  // the end token is not counted
+    // Arrival → admitted → first token known → end; ttft: arrival → first output handed over.
     std::int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0, ttft_ns = 0;
+    bool context_full = false;  // length only: the context ended before max_tokens
 };
 
 // Called on the engine thread; must not block.
 class OutputSink {
   public:
     virtual ~OutputSink() = default;
-    virtual void on_output(Output output) = 0;
-    virtual void on_finish(Finish finish) = 0;  // exactly once, last
+    virtual void on_output(Output output) = 0;        // once for each generated token
+    virtual void on_finish(Finish finish) = 0;        // exactly once, last
     virtual bool ready() const { return true; }       // false pauses this sequence
     virtual bool cancelled() const { return false; }  // looked at once a step
 };
@@ -75,19 +77,24 @@ struct Request {
 };
 
 struct EngineOptions {
-    std::int64_t n_ctx = 0;  // 0: what the model was trained for, at most 8192
+    std::int64_t n_ctx = 0;             // 0: what the model was trained for, at most 8192
     std::int64_t n_parallel = 8;        // sequences that step together
     std::int64_t n_batch_tokens = 512;  // rows of a step
-    std::int64_t n_queue = 128;         // waiting requests before `overloaded`
+    std::int64_t n_queue = 128;         // requests beyond n_parallel before `overloaded`
     std::string kv_type = "f16";
-    std::int64_t prefill_chunk = 0;  // tests: most prompt tokens of one sequence in a step; 0: no cap
+    std::int64_t prefill_chunk = 0;  // tests: a step's prompt tokens of one sequence; 0: no cap
     std::int64_t pause_timeout_ms = 60'000;  // a reader this late is dropped
+    // Blocks of the KV cache. 0: n_parallel full contexts or, where memory is short, as many as fit
+    // but no less than one full context; sequences then wait for each other's blocks.
+    std::int64_t n_blocks = 0;
+    std::size_t memory_bytes = 0;  // memory at hand; 0: what the machine says
 };
 
 struct EngineStats {
     std::int64_t n_running = 0, n_waiting = 0, n_paused = 0;
     std::int64_t n_blocks = 0, n_blocks_used = 0;
     std::int64_t prompt_tokens_total = 0, output_tokens_total = 0, steps_total = 0;
+    // Time of steps; a step with rows of both kinds counts for each by its share of the rows.
     std::int64_t prefill_ns_total = 0, decode_ns_total = 0;
 };
 
@@ -106,14 +113,16 @@ class Engine {
                                                  const Clock& clock = system_clock());
     virtual ~Engine() = default;  // cancels what runs and joins
 
-    // Any thread. Errors: invalid_request for an empty prompt or an id beyond the vocabulary;
-    // context_overflow with exact counts when prompt + 1 > n_ctx; overloaded for a full queue.
+    // Any thread. Errors: invalid_request for an empty prompt, an id beyond the vocabulary,
+    // sampling or stop strings without a meaning; context_overflow with exact counts when prompt +
+    // 1 > n_ctx; overloaded for a full queue. After an error the sink is never called.
     virtual Status submit(Request request) = 0;
     // All of them or, on an error, none: the n answers of one request stand or fall together.
     virtual Status submit_all(std::vector<Request> requests) = 0;
 
     // Log-probability of each token of ids after the first (n - 1 numbers), and the best top_n of
-    // each place. Waits; any thread but the engine's.
+    // each place. Waits; any thread but the engine's. Steps beside the running sequences.
+    // Errors: as submit; context_overflow when ids are more than n_ctx.
     struct Scores {
         std::vector<float> logprobs;
         std::vector<std::vector<TokenScore>> top;

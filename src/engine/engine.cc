@@ -1,0 +1,198 @@
+// Engine::start: options → model, memory plan, KV cache, thread.
+#include "engine/engine.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <system_error>
+#include <thread>
+
+#include "base/format.h"
+#include "base/log.h"
+#include "engine/limits.h"
+#include "engine/memory_at_hand.h"
+#include "engine/step.h"
+
+namespace hearth::engine {
+namespace {
+
+Status check_range(const char* name, std::int64_t value, std::int64_t low, std::int64_t high) {
+    if (value >= low && value <= high) return {};
+    return fail(ErrorKind::invalid_request,
+                format("engine option {} is {}, expected {} to {}", name, value, low, high));
+}
+
+Status check_options(const EngineOptions& o) {
+    HEARTH_CHECK_OK(check_range("n_ctx", o.n_ctx == 0 ? 2 : o.n_ctx, 2, kMaxContext));
+    HEARTH_CHECK_OK(check_range("n_parallel", o.n_parallel, 1, kMaxParallel));
+    HEARTH_CHECK_OK(check_range("n_batch_tokens", o.n_batch_tokens, 1, kMaxBatchTokens));
+    HEARTH_CHECK_OK(check_range("n_queue", o.n_queue, 0, kMaxQueue));
+    HEARTH_CHECK_OK(check_range("prefill_chunk", o.prefill_chunk, 0, kMaxBatchTokens));
+    HEARTH_CHECK_OK(check_range("pause_timeout_ms", o.pause_timeout_ms, 1, INT32_MAX));
+    return check_range("n_blocks", o.n_blocks, 0, INT32_MAX);
+}
+
+Result<std::size_t> kv_value_bytes(const std::string& type) {
+    if (type == "f16") return 2;
+    if (type == "f32") return 4;
+    return fail(ErrorKind::invalid_request,
+                format("KV cache type {} is not known; f16 and f32 are", type));
+}
+
+std::string gib(std::size_t bytes) {
+    return format("{:.2f} GiB", double(bytes) / double(1 << 30));
+}
+
+// Settles the number of KV blocks: what is asked for, or what full contexts take, or what fits.
+// Errors: does_not_fit when not even one context does.
+Status plan_memory(EngineOptions& options, std::size_t block_bytes, std::size_t at_hand,
+                   MemoryPlan& memory) {
+    const std::int64_t n_least = blocks_for(options.n_ctx);
+    const std::int64_t n_full = n_least * options.n_parallel;
+    const std::size_t others = memory.weights_bytes + memory.compute_bytes;
+    const std::size_t room = at_hand - std::min(at_hand, others);
+    std::int64_t n_blocks = options.n_blocks;
+    if (n_blocks == 0) {
+        const auto n_fit = std::int64_t(std::min<std::size_t>(room / block_bytes, INT32_MAX));
+        n_blocks = std::clamp(n_fit, n_least, std::min<std::int64_t>(n_full, INT32_MAX));
+    }
+    if (n_blocks < n_least)
+        return fail(
+            ErrorKind::invalid_request,
+            format("engine option n_blocks is {}, but one context of {} tokens takes {} blocks "
+                   "of {}",
+                   n_blocks, options.n_ctx, n_least, model::kBlockTokens));
+    memory.kv_bytes = std::size_t(n_blocks) * block_bytes;
+    if (memory.kv_bytes > room)
+        return fail(
+            ErrorKind::does_not_fit,
+            format("weights {} + compute {} + KV cache {} ({} tokens of {} bytes) = {}, but {} "
+                   "of memory are at hand; use a smaller context (now {} tokens) or a smaller "
+                   "model",
+                   gib(memory.weights_bytes), gib(memory.compute_bytes), gib(memory.kv_bytes),
+                   n_blocks * model::kBlockTokens, block_bytes / std::size_t(model::kBlockTokens),
+                   gib(others + memory.kv_bytes), gib(at_hand), options.n_ctx));
+    if (n_blocks < n_full)
+        log_warn("kv_cache_shared", {{"n_blocks", n_blocks},
+                                     {"n_blocks_full", n_full},
+                                     {"n_ctx", options.n_ctx},
+                                     {"n_parallel", options.n_parallel}});
+    options.n_blocks = n_blocks;
+    return {};
+}
+
+class LocalEngine final : public Engine {
+  public:
+    LocalEngine(std::unique_ptr<model::Device> device, std::unique_ptr<model::Model> model,
+                std::unique_ptr<model::KvStore> kv, const EngineOptions& options,
+                const MemoryPlan& memory, const Clock& clock)
+        : device_(std::move(device)),
+          model_(std::move(model)),
+          kv_(std::move(kv)),
+          options_(options),
+          memory_(memory),
+          loop_(Machine{model_->network(), *device_, *kv_, model_->tokenizer(),
+                        model_->config().n_vocab},
+                options, clock) {}
+
+    ~LocalEngine() override {
+        loop_.stop();
+        if (thread_.joinable()) thread_.join();
+    }
+
+    Status run_thread() {
+        try {
+            thread_ = std::thread([this] {
+                pthread_setname_np(pthread_self(), "engine");
+                loop_.run();
+            });
+        } catch (const std::system_error& e) {
+            return fail(ErrorKind::internal,
+                        format("cannot start the engine thread: {}", e.what()));
+        }
+        return {};
+    }
+
+    Status submit(Request request) override {
+        std::vector<Request> requests;
+        requests.push_back(std::move(request));
+        return loop_.submit(std::move(requests));
+    }
+    Status submit_all(std::vector<Request> requests) override {
+        return loop_.submit(std::move(requests));
+    }
+    Result<Scores> score(std::vector<TokenId> ids, std::int64_t top_n) override {
+        return loop_.score(std::move(ids), top_n);
+    }
+    const model::Model& model() const override { return *model_; }
+    std::int64_t n_ctx() const override { return options_.n_ctx; }
+    MemoryPlan memory() const override { return memory_; }
+    EngineStats stats() const override { return loop_.stats(); }
+    std::string device_name() const override { return device_->name(); }
+    std::string_view isa() const override { return device_->isa(); }
+
+  private:
+    // Constant after construction; in this order, since each uses the ones before it.
+    const std::unique_ptr<model::Device> device_;
+    const std::unique_ptr<model::Model> model_;
+    const std::unique_ptr<model::KvStore> kv_;
+    const EngineOptions options_;
+    const MemoryPlan memory_;
+    StepLoop loop_;
+    std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::start(const model::ModelSource& source,
+                                              std::unique_ptr<model::Device> device,
+                                              const EngineOptions& asked, const Clock& clock) {
+    EngineOptions options = asked;
+    HEARTH_CHECK_OK(check_options(options));
+    HEARTH_TRY(const std::size_t value_bytes, kv_value_bytes(options.kv_type));
+    // A step must have a row for each sequence that decodes.
+    options.n_batch_tokens = std::max(options.n_batch_tokens, options.n_parallel);
+    // Asked before anything is loaded: what loading takes is then part of the plan, not of the
+    // room.
+    const std::size_t at_hand = options.memory_bytes ? options.memory_bytes : memory_at_hand();
+
+    HEARTH_TRY(auto model, model::Model::load(source, *device,
+                                              {.max_rows = options.n_batch_tokens,
+                                               .max_logits = max_logits(options)}));
+    const model::Config& config = model->config();
+    if (options.n_ctx == 0)
+        options.n_ctx = std::clamp<std::int64_t>(config.n_ctx_train, 2, kDefaultContext);
+    if (options.n_ctx > config.n_ctx_train)
+        log_warn("context_beyond_training",
+                 {{"n_ctx", options.n_ctx}, {"n_ctx_train", config.n_ctx_train}});
+
+    // Keys and values of every layer. The config's numbers are checked against the tensors, so the
+    // product is within a few GiB per block at the very most.
+    const std::size_t block_bytes = std::size_t(model::kBlockTokens) * 2 * value_bytes *
+                                    std::size_t(config.n_layer) * std::size_t(config.n_head_kv) *
+                                    std::size_t(config.head_dim);
+    const std::size_t sampling_bytes = std::size_t(config.n_vocab) * 16;
+    MemoryPlan memory{.weights_bytes = model->info().weights_bytes,
+                      .compute_bytes = device->scratch_bytes() + sampling_bytes};
+    HEARTH_CHECK_OK(plan_memory(options, block_bytes, at_hand, memory));
+    HEARTH_TRY(auto kv, device->make_kv({.n_layer = config.n_layer,
+                                         .n_head_kv = config.n_head_kv,
+                                         .head_dim = config.head_dim,
+                                         .n_block = options.n_blocks,
+                                         .type = options.kv_type}));
+    log_info("engine_started", {{"model", source.name},
+                                {"device", device->name()},
+                                {"isa", device->isa()},
+                                {"n_ctx", options.n_ctx},
+                                {"n_parallel", options.n_parallel},
+                                {"n_blocks", options.n_blocks},
+                                {"weights_bytes", memory.weights_bytes},
+                                {"kv_bytes", memory.kv_bytes},
+                                {"compute_bytes", memory.compute_bytes}});
+    auto engine = std::make_unique<LocalEngine>(std::move(device), std::move(model), std::move(kv),
+                                                options, memory, clock);
+    HEARTH_CHECK_OK(engine->run_thread());
+    return engine;
+}
+
+}  // namespace hearth::engine

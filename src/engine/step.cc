@@ -1,0 +1,347 @@
+#include "engine/step.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/check.h"
+#include "base/format.h"
+#include "engine/limits.h"
+
+namespace hearth::engine {
+namespace {
+
+constexpr std::int64_t kNsPerMs = 1'000'000;
+
+}  // namespace
+
+std::int64_t max_logits(const EngineOptions& options) {
+    return options.n_parallel + kScoreRows;
+}
+
+StepLoop::StepLoop(const Machine& machine, const EngineOptions& options, const Clock& clock)
+    : machine_(machine),
+      options_(options),
+      limits_{.n_blocks = options.n_blocks,
+              .n_batch_tokens = options.n_batch_tokens,
+              .n_parallel = options.n_parallel,
+              .max_logits = max_logits(options),
+              .prefill_chunk = options.prefill_chunk},
+      clock_(clock),
+      cache_(options.n_blocks),
+      sampler_(machine.n_vocab) {
+    CHECK(options.n_blocks >= blocks_for(options.n_ctx));
+    const auto n_parallel = std::size_t(options.n_parallel);
+    running_.reserve(n_parallel);
+    running_states_.reserve(n_parallel);
+    waiting_states_.reserve(n_parallel);
+    plan_.n_rows.reserve(n_parallel);
+    plan_.accounts.reserve(n_parallel + 1);
+    plan_.order.reserve(n_parallel + 1);
+    ids_.reserve(std::size_t(options.n_batch_tokens));
+    slices_.reserve(n_parallel);
+    logit_rows_.reserve(std::size_t(limits_.max_logits));
+    counts_.n_blocks = published_.n_blocks = options.n_blocks;
+}
+
+Status StepLoop::enqueue(std::vector<SequencePtr> seqs) {
+    const std::int64_t now_ns = clock_.mono_ns();
+    const auto n_new = std::int64_t(seqs.size());
+    {
+        const std::lock_guard lock(mutex_);
+        if (stopping_) return fail(ErrorKind::cancelled, "the engine is shutting down");
+        if (n_inside_ + n_new > options_.n_parallel + options_.n_queue)
+            return fail(
+                Error{.kind = ErrorKind::overloaded,
+                      .message = format("{} requests run or wait already, and {} more would "
+                                        "pass the limit of {}; try again later",
+                                        n_inside_, n_new, options_.n_parallel + options_.n_queue),
+                      .retry_after_s = 1});
+        n_inside_ += n_new;
+        for (SequencePtr& seq : seqs) {
+            seq->submitted_ns = now_ns;
+            seq->id = SeqId(next_id_++);
+            inbox_.push_back(std::move(seq));
+        }
+    }
+    wake_.notify_one();
+    return {};
+}
+
+Status StepLoop::submit(std::vector<Request> requests) {
+    std::vector<SequencePtr> seqs;
+    for (Request& request : requests) {
+        HEARTH_TRY(auto seq, make_sequence(std::move(request), machine_.tokenizer, machine_.n_vocab,
+                                           options_.n_ctx));
+        seqs.push_back(std::move(seq));
+    }
+    return enqueue(std::move(seqs));
+}
+
+Result<Engine::Scores> StepLoop::score(std::vector<TokenId> ids, std::int64_t top_n) {
+    if (ids.empty()) return fail(ErrorKind::invalid_request, "there are no tokens to score");
+    const bool lone = ids.size() == 1;
+    if (lone) ids.push_back(ids[0]);  // predicts nothing, but is checked like the rest
+    HEARTH_TRY(auto seq,
+               make_score_sequence(std::move(ids), top_n, machine_.n_vocab, options_.n_ctx));
+    if (lone) return Engine::Scores{};
+    std::future<Result<Engine::Scores>> done = seq->score->done.get_future();
+    std::vector<SequencePtr> seqs;
+    seqs.push_back(std::move(seq));
+    HEARTH_CHECK_OK(enqueue(std::move(seqs)));
+    return done.get();
+}
+
+EngineStats StepLoop::stats() const {
+    const std::lock_guard lock(mutex_);
+    EngineStats stats = published_;
+    stats.n_waiting += std::int64_t(inbox_.size());
+    return stats;
+}
+
+void StepLoop::stop() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    wake_.notify_all();
+}
+
+void StepLoop::run() {
+    for (;;) {
+        const bool stepped = step();
+        std::unique_lock lock(mutex_);
+        const auto has_news = [&] { return stopping_ || !inbox_.empty(); };
+        if (!stepped && running_.empty() && waiting_.empty())
+            wake_.wait(lock, has_news);
+        else if (!stepped)  // readers are late, and do not say when they are back
+            wake_.wait_for(lock, std::chrono::milliseconds(kPausePollMs), has_news);
+        if (stopping_) break;
+    }
+    cancel_all();
+}
+
+bool StepLoop::step() {
+    take();
+    look_at_readers();
+    make_plan();
+    if (plan_.n_rows_total == 0) {
+        publish();
+        return false;
+    }
+    admit();
+    forward();
+    drop_retired();
+    publish();
+    return true;
+}
+
+void StepLoop::take() {
+    const std::lock_guard lock(mutex_);
+    for (SequencePtr& seq : inbox_) waiting_.push_back(std::move(seq));
+    inbox_.clear();
+}
+
+void StepLoop::look_at_readers() {
+    const std::int64_t now_ns = clock_.mono_ns();
+    for (const SequencePtr& seq : running_) {
+        if (!seq->sink) continue;  // score() waits without a sink
+        if (seq->sink->cancelled()) {
+            retire(*seq, StopReason::cancelled);
+            continue;
+        }
+        const bool was_paused = std::exchange(seq->paused, !seq->sink->ready());
+        if (seq->paused && !was_paused) seq->paused_ns = now_ns;
+        if (seq->paused && now_ns - seq->paused_ns >= options_.pause_timeout_ms * kNsPerMs)
+            retire(*seq, StopReason::failed,
+                   {.kind = ErrorKind::timeout,
+                    .message =
+                        format("the reader took nothing for {} ms", options_.pause_timeout_ms)});
+    }
+    for (const SequencePtr& seq : waiting_)
+        if (seq->sink && seq->sink->cancelled()) retire(*seq, StopReason::cancelled);
+    drop_retired();
+}
+
+void StepLoop::make_plan() {
+    running_states_.clear();
+    waiting_states_.clear();
+    for (const SequencePtr& seq : running_) running_states_.push_back(seq->state());
+    const std::size_t n_slots = std::size_t(options_.n_parallel) - running_.size();
+    for (std::size_t i = 0; i < waiting_.size() && i < n_slots; ++i)
+        waiting_states_.push_back(waiting_[i]->state());
+    plan(running_states_, waiting_states_, limits_, plan_);
+}
+
+void StepLoop::admit() {
+    const std::int64_t now_ns = clock_.mono_ns();
+    for (std::int64_t i = 0; i < plan_.n_admit; ++i) {
+        waiting_.front()->admitted_ns = now_ns;
+        running_.push_back(std::move(waiting_.front()));
+        waiting_.pop_front();
+    }
+}
+
+void StepLoop::forward() {
+    ids_.clear();
+    slices_.clear();
+    logit_rows_.clear();
+    std::int64_t n_prefill = 0;
+    for (std::size_t i = 0; i < running_.size(); ++i) {
+        const std::int64_t n_rows = plan_.n_rows[i];
+        if (n_rows == 0) continue;
+        Sequence& seq = *running_[i];
+        const std::int64_t row = std::int64_t(ids_.size()), pos = seq.table.n_tokens();
+        const auto first = seq.tokens.begin() + pos;
+        ids_.insert(ids_.end(), first, first + n_rows);
+        CHECK(cache_.extend(seq.table, n_rows));  // plan() grants only blocks that are free
+        slices_.push_back(
+            {.row = row, .n_rows = n_rows, .pos = pos, .blocks = seq.table.blocks().data()});
+        if (seq.score)
+            for (std::int64_t r = 0; r < n_rows; ++r) logit_rows_.push_back(row + r);
+        else if (seq.table.n_tokens() == seq.n_known())
+            logit_rows_.push_back(row + n_rows - 1);
+        if (!seq.decodes()) n_prefill += n_rows;
+    }
+    const auto n_total = std::int64_t(ids_.size());
+    const std::int64_t start_ns = clock_.mono_ns();
+    const std::span<const float> logits =
+        machine_.network.forward(machine_.device, machine_.kv, {ids_, slices_, logit_rows_});
+    CHECK(logits.size() >= logit_rows_.size() * std::size_t(machine_.n_vocab));
+    const std::int64_t step_ns = clock_.mono_ns() - start_ns;
+    ++counts_.steps_total;
+    counts_.prompt_tokens_total += n_prefill;
+    const auto prefill_ns = std::int64_t(double(step_ns) * double(n_prefill) / double(n_total));
+    counts_.prefill_ns_total += prefill_ns;
+    counts_.decode_ns_total += step_ns - prefill_ns;
+
+    std::size_t n_used = 0;  // rows of logits
+    for (std::size_t i = 0; i < running_.size(); ++i) {
+        Sequence& seq = *running_[i];
+        const bool prompt_goes_on = !seq.score && seq.table.n_tokens() < seq.n_known();
+        if (plan_.n_rows[i] == 0 || prompt_goes_on) continue;
+        const std::int64_t n = seq.score ? plan_.n_rows[i] : 1;
+        const auto n_vocab = std::size_t(machine_.n_vocab);
+        sample(seq, n, logits.subspan(n_used * n_vocab, std::size_t(n) * n_vocab));
+        n_used += std::size_t(n);
+    }
+    CHECK(n_used == logit_rows_.size());
+}
+
+void StepLoop::sample(Sequence& seq, std::int64_t n_rows, std::span<const float> logits) {
+    if (seq.score) return next_scores(seq, n_rows, logits);
+    if (seq.n_new_max == 0) return retire(seq, StopReason::length);
+    next_token(seq, logits);
+}
+
+void StepLoop::next_token(Sequence& seq, std::span<const float> logits) {
+    auto drawn = sampler_.draw(logits, seq.sampling, std::uint64_t(seq.n_generated));
+    if (seq.first_token_ns < 0) seq.first_token_ns = clock_.mono_ns();
+    if (!drawn) return retire(seq, StopReason::failed, std::move(drawn.error()));
+    if (!seq.ignore_end && machine_.tokenizer.ends_generation(*drawn))
+        return retire(seq, StopReason::end_token);
+
+    Output output{.id = *drawn, .text = {}, .score = {}, .top = {}};
+    if (seq.sampling.n_logprobs >= 0) {
+        const auto log_sum = sampler_.log_sum(logits);
+        CHECK(log_sum.has_value());  // draw() has refused what has none
+        output.score = TokenScore{*drawn, Sampler::logprob(logits, *drawn, *log_sum)};
+        sampler_.best(logits, seq.sampling.n_logprobs, *log_sum, output.top);
+    }
+    seq.tokens.push_back(*drawn);
+    ++seq.n_generated;
+    ++counts_.output_tokens_total;
+    const bool stopped = seq.text.push(piece_of(seq, *drawn), output.text);
+    seq.sink->on_output(std::move(output));
+    if (seq.first_output_ns < 0) seq.first_output_ns = clock_.mono_ns();
+    if (stopped)
+        retire(seq, StopReason::stop_string);
+    else if (seq.n_generated == seq.n_new_max)
+        retire(seq, StopReason::length);
+}
+
+std::string StepLoop::piece_of(Sequence& seq, TokenId id) const {
+    std::string piece = machine_.tokenizer.piece(id, seq.at_text_start);
+    // SentencePiece's first piece may be a lone space that is dropped: the text has begun all the
+    // same.
+    if (seq.at_text_start) seq.at_text_start = machine_.tokenizer.piece(id, false).empty();
+    return piece;
+}
+
+void StepLoop::next_scores(Sequence& seq, std::int64_t n_rows, std::span<const float> logits) {
+    Engine::Scores& scores = seq.score->scores;
+    const auto n_vocab = std::size_t(machine_.n_vocab);
+    for (std::int64_t r = 0; r < n_rows; ++r) {
+        const auto row = logits.subspan(std::size_t(r) * n_vocab, n_vocab);
+        auto log_sum = sampler_.log_sum(row);
+        if (!log_sum) return retire(seq, StopReason::failed, std::move(log_sum.error()));
+        const TokenId next = seq.tokens[scores.logprobs.size() + 1];
+        scores.logprobs.push_back(Sampler::logprob(row, next, *log_sum));
+        if (seq.score->top_n > 0)
+            sampler_.best(row, seq.score->top_n, *log_sum, scores.top.emplace_back());
+    }
+    if (seq.table.n_tokens() == seq.n_known()) retire(seq, StopReason::end_token);
+}
+
+// Frees what the sequence held, publishes that, and only then tells: who hears of the end finds
+// room.
+void StepLoop::retire(Sequence& seq, StopReason reason, Error error) {
+    const std::int64_t now_ns = clock_.mono_ns();
+    Finish finish{.reason = reason,
+                  .text = {},
+                  .error = std::move(error),
+                  .n_prompt = seq.n_prompt,
+                  .n_generated = seq.n_generated};
+    const bool ended = reason == StopReason::end_token || reason == StopReason::length;
+    if (seq.text.finish(finish.text) && ended) finish.reason = StopReason::stop_string;
+    const bool admitted = seq.admitted_ns >= 0, began = seq.first_token_ns >= 0;
+    finish.queue_ns = (admitted ? seq.admitted_ns : now_ns) - seq.submitted_ns;
+    if (admitted) finish.prefill_ns = (began ? seq.first_token_ns : now_ns) - seq.admitted_ns;
+    if (began) finish.decode_ns = now_ns - seq.first_token_ns;
+    if (seq.first_output_ns >= 0) finish.ttft_ns = seq.first_output_ns - seq.submitted_ns;
+    finish.context_full = finish.reason == StopReason::length && seq.context_full;
+
+    cache_.release(seq.table);
+    seq.retired = true;
+    {
+        const std::lock_guard lock(mutex_);
+        --n_inside_;
+    }
+    publish();
+    if (seq.sink) {
+        seq.sink->on_finish(std::move(finish));
+        seq.sink.reset();
+    } else if (reason == StopReason::end_token) {
+        seq.score->done.set_value(std::move(seq.score->scores));
+    } else {
+        seq.score->done.set_value(std::unexpected(
+            reason == StopReason::cancelled
+                ? Error{.kind = ErrorKind::cancelled, .message = "the engine is shutting down"}
+                : std::move(finish.error)));
+    }
+}
+
+void StepLoop::drop_retired() {
+    const auto is_retired = [](const SequencePtr& seq) { return seq->retired; };
+    std::erase_if(running_, is_retired);
+    std::erase_if(waiting_, is_retired);
+}
+
+void StepLoop::publish() {
+    const auto is_live = [](const SequencePtr& seq) { return !seq->retired; };
+    counts_.n_running = std::count_if(running_.begin(), running_.end(), is_live);
+    counts_.n_waiting = std::count_if(waiting_.begin(), waiting_.end(), is_live);
+    counts_.n_paused = std::count_if(running_.begin(), running_.end(),
+                                     [&](const SequencePtr& s) { return is_live(s) && s->paused; });
+    counts_.n_blocks_used = cache_.n_used();
+    const std::lock_guard lock(mutex_);
+    published_ = counts_;
+}
+
+void StepLoop::cancel_all() {
+    take();  // stop() lets nothing in after this
+    for (const SequencePtr& seq : running_) retire(*seq, StopReason::cancelled);
+    for (const SequencePtr& seq : waiting_) retire(*seq, StopReason::cancelled);
+    drop_retired();
+}
+
+}  // namespace hearth::engine

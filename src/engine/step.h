@@ -1,0 +1,113 @@
+// StepLoop: take → plan → forward → sample → emit → retire, over a network that it is lent.
+//
+//   take     new requests from the inbox; cancelled ones and late readers leave; pauses are noted
+//   plan     which sequences step, with how many rows (scheduler.h)
+//   forward  one pass over the rows of all of them
+//   sample   one token for each row with logits (or log-probabilities, for score())
+//   emit     text to the sink
+//   retire   blocks go back, counters are published, then the sink hears its finish
+//
+// What a sequence gets depends on no other: rows are computed alike whatever stands beside them,
+// and draws are numbered by output position.
+//
+// Thread:     submit, score, stop and stats: any. run and step: the engine's, which owns every
+//             sequence once it has left the inbox.
+// Invariants: (1) every accepted request hears on_finish exactly once, after its blocks are free.
+//             (2) on_output is called n_generated times.
+//             (3) a decode step allocates nothing but what it hands out.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "engine/kv_cache.h"
+#include "engine/model/arch.h"
+#include "engine/model/tokenizer.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "engine/sequence.h"
+
+namespace hearth::engine {
+
+// What a loop steps. Lent; outlives the loop.
+struct Machine {
+    model::Network& network;
+    model::Device& device;
+    model::KvStore& kv;
+    const model::Tokenizer& tokenizer;
+    std::int64_t n_vocab = 0;
+};
+
+// Rows of a step that may carry logits: what the network is loaded with.
+std::int64_t max_logits(const EngineOptions& options);
+
+class StepLoop {
+  public:
+    // Requires: options as Engine::start settled them: n_ctx, n_parallel, n_batch_tokens, n_blocks.
+    StepLoop(const Machine& machine, const EngineOptions& options, const Clock& clock);
+
+    Status submit(std::vector<Request> requests);  // all or, on an error, none
+    Result<Engine::Scores> score(std::vector<TokenId> ids, std::int64_t top_n);
+    EngineStats stats() const;
+    void stop();
+
+    // Steps until stop(), sleeping while there is nothing to do; then cancels what is left.
+    void run();
+    // One round; false when nothing could be computed. (Tests call it without a thread.)
+    bool step();
+    std::size_t bytes() const { return sampler_.bytes(); }
+
+  private:
+    using SequencePtr = std::unique_ptr<Sequence>;
+
+    Status enqueue(std::vector<SequencePtr> seqs);
+    void take();
+    void look_at_readers();
+    void make_plan();
+    void admit();
+    void forward();
+    void sample(Sequence& seq, std::int64_t n_rows, std::span<const float> logits);
+    void next_token(Sequence& seq, std::span<const float> logits);
+    void next_scores(Sequence& seq, std::int64_t n_rows, std::span<const float> logits);
+    std::string piece_of(Sequence& seq, TokenId id) const;
+    void retire(Sequence& seq, StopReason reason, Error error = {});
+    void drop_retired();
+    void publish();
+    void cancel_all();
+
+    // Constant after construction.
+    const Machine machine_;
+    const EngineOptions options_;
+    const Limits limits_;
+    const Clock& clock_;
+
+    // The engine thread's.
+    std::deque<SequencePtr> waiting_;
+    std::vector<SequencePtr> running_;  // in order of admission
+    KvCache cache_;
+    Sampler sampler_;
+    Plan plan_;
+    std::vector<SeqState> running_states_, waiting_states_;
+    std::vector<TokenId> ids_;  // [T] of the step
+    std::vector<model::Slice> slices_;
+    std::vector<std::int64_t> logit_rows_;
+    EngineStats counts_;  // the totals
+
+    mutable std::mutex mutex_;  // guards what follows; held for moves only
+    std::condition_variable wake_;
+    std::vector<SequencePtr> inbox_;
+    EngineStats published_;
+    std::int64_t n_inside_ = 0;  // accepted and not retired
+    std::int64_t next_id_ = 0;
+    bool stopping_ = false;
+};
+
+}  // namespace hearth::engine
