@@ -124,20 +124,30 @@ def coroutines(root, build):
 
 def registry(root, build):
     """A file of a registry folder defines one descriptor, and it is named after the file."""
-    calls = 0
+    n = 0
+    for folder, prefix, kind, suffix in registries(root):
+        n += 1
+        for name, path in source.files(root, [f"src/{folder}"], {suffix}, deep=False):
+            defined = re.findall(rf"\bconst\s+(?:\w+::)*{kind}\s+{prefix}_(\w+)\s*[={{]",
+                                 source.blank(path.read_text()))
+            if defined != [path.stem]:
+                listed = ", ".join(f"{prefix}_{d}" for d in defined) or "none"
+                yield f"{name}: defines {listed}; exactly {prefix}_{path.stem} is right"
+    if not n:
+        yield "src: no registry was found in CMakeLists.txt"
+
+
+def registries(root):
+    """(folder below src, prefix, type, suffix of its files) of every registry that CMake lists."""
     for _, cmake in cmake_files(root / "src"):
         text = re.sub(r"#[^\n]*", "", cmake.read_text())
-        for call in re.finditer(r"hearth_registry\(\s*\w+\s+(\S+)\s+(\w+)\s+\S+\s+(\w+)\s", text):
-            folder, prefix, kind = call.groups()
-            calls += 1
-            for name, path in source.files(root, [f"src/{folder}"], {".cc"}, deep=False):
-                defined = re.findall(rf"\bconst\s+(?:\w+::)*{kind}\s+{prefix}_(\w+)\s*[={{]",
-                                     source.blank(path.read_text()))
-                if defined != [path.stem]:
-                    listed = ", ".join(f"{prefix}_{d}" for d in defined) or "none"
-                    yield f"{name}: defines {listed}; exactly {prefix}_{path.stem} is right"
-    if not calls:
-        yield "src: no registry was found in CMakeLists.txt"
+        for folder, prefix, kind in re.findall(
+                r"hearth_registry\(\s*\w+\s+(\S+)\s+(\w+)\s+\S+\s+(\w+)\s", text):
+            yield folder, prefix, kind, ".cc"
+        # A kernel's descriptors are headers, compiled once into each ISA's object.
+        here = cmake.parent.relative_to(root / "src")
+        for folder, prefix in re.findall(r"\nlist_descriptors\(\s*\w+\s+\w+\s+(\w+)\s+(\w+)\)", text):
+            yield f"{here}/{folder}", prefix, r"hearth_\w+", ".h"
 
 
 # Words that have no place in the tree, and why. The pattern of a word is broken so as not to find itself.

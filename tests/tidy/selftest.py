@@ -185,6 +185,14 @@ class Registry(Tree):
         self.assert_fails(rules.registry, "dialect_two")
 
 
+    def test_a_kernel_format_is_named_after_its_file(self):
+        self.put("src/engine/kernels/CMakeLists.txt", "\nlist_descriptors(a b formats format)\n")
+        path = self.put("src/engine/kernels/formats/q8_0.h", "const hearth_format format_q8_0 = {};\n")
+        self.assert_passes(rules.registry)
+        path.write_text("const hearth_format format_q8 = {};\n")
+        self.assert_fails(rules.registry, "format_q8_0 is right")
+
+
 class Words(Tree):
     def test_unfinished_work_is_refused(self):
         self.put("src/net/a.cc", "// TO" "DO: later\n")

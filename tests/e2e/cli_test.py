@@ -1,0 +1,175 @@
+"""The command line as scripts rely on it: exit codes, one JSON document on stdout, all else on stderr."""
+import json
+import os
+import re
+import unittest
+
+from house import HouseTest, ask
+
+
+class Cli(HouseTest):
+    def document(self, *args, code=0, **kwargs):
+        """--json prints exactly one JSON document on stdout, also when it fails."""
+        done = self.hearth(*args, "--json", **kwargs)
+        self.assertEqual(done.returncode, code, done.stderr + done.stdout)
+        return json.loads(done.stdout)
+
+    def test_help_and_version_exit_0(self):
+        self.assertRegex(self.hearth("--version").stdout, r"^hearth \d+\.\d+\.\d+")
+        done = self.hearth("--help")
+        self.assertEqual(done.returncode, 0)
+        for command in ("run", "serve", "tokenize", "detokenize", "logprobs", "template", "route", "audit",
+                        "bench", "config"):
+            self.assertRegex(done.stdout, rf"(?m)^\s+{command}\b")
+
+    def test_the_run_script_knows_every_command(self):
+        listed = re.search(r"(?s)Subcommands:\n(.*)", self.hearth("--help").stdout)[1]
+        commands = re.findall(r"(?m)^  ([a-z-]+)", listed)
+        here = os.path.dirname(os.path.abspath(__file__))
+        with open(os.path.join(here, "..", "..", "run")) as file:
+            script = file.read()
+        passed = re.search(r"-\*\|([a-z|-]+)\)", script)[1].split("|") + ["serve"]
+        self.assertEqual(sorted(commands), sorted(set(passed) - {"egress-broker"}))
+
+    def test_wrong_usage_exits_2(self):
+        for args in ([], ["fly"], ["run"], ["serve", "--port", "x"], ["serve", "--port", "70000"],
+                     ["run", "demo", "hi", "--kv", "f7"], ["tokenize"]):
+            done = self.hearth(*args)
+            self.assertEqual(done.returncode, 2, (args, done.stderr))
+            self.assertEqual(done.stdout, "")
+            self.assertTrue(done.stderr.strip())
+
+    def test_what_is_not_there_exits_4(self):
+        for args in (["run", "no-such-model", "hi"], ["tokenize", "/no/such/file.gguf"],
+                     ["tokenize", "demo", "--file", "/no/such/file"]):
+            done = self.hearth(*args)
+            self.assertEqual(done.returncode, 4, (args, done.stderr))
+            self.assertIn(args[-1] if "--file" in args else args[1], done.stderr)
+
+    def test_an_error_with_json_is_one_document(self):
+        error = self.document("run", "no-such-model", "hi", code=4)["error"]
+        self.assertIn("no-such-model", error["message"])
+
+    def test_run_answers_and_exits(self):
+        done = self.hearth("run", "demo", "Hello!", "--temperature", "0")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(done.stdout.strip())
+
+    def test_run_json_has_what_the_interface_promises(self):
+        out = self.document("run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "12")
+        self.assertLessEqual({"text", "tokens", "finish_reason", "usage", "timings", "model", "route"},
+                             set(out))
+        self.assertEqual(len(out["tokens"]), out["usage"]["output_tokens"])
+        self.assertIn(out["finish_reason"], ("stop", "length"))
+        self.assertEqual(out["route"], "local")
+        self.assertLessEqual({"load_ms", "ttft_ms", "prefill_tps", "decode_tps"}, set(out["timings"]))
+
+    def test_the_prompt_comes_from_a_pipe_as_well(self):
+        asked = self.hearth("run", "demo", "Hello!", "--temperature", "0")
+        piped = self.hearth("run", "demo", "--temperature", "0", stdin="Hello!")
+        self.assertEqual(asked.stdout, piped.stdout)
+
+    def test_the_same_seed_gives_the_same_answer(self):
+        args = ["run", "demo", "Tell me a story.", "--temperature", "1", "--max-tokens", "30", "--seed"]
+        one, two, other = (self.document(*args, seed)["tokens"] for seed in ("5", "5", "6"))
+        self.assertEqual(one, two)
+        self.assertNotEqual(one, other)
+
+    def test_terminal_and_server_give_the_same_answer(self):
+        text = self.document("run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "20")["text"]
+        self.assertEqual(self.serve().chat(ask("Hello!", max_tokens=20)).text(), text)
+
+    def test_prompt_ids_are_taken_as_they_are(self):
+        out = self.document("run", "demo", "--prompt-ids", "1,2,3", "--max-tokens", "4",
+                            "--temperature", "0")
+        self.assertEqual(out["usage"]["input_tokens"], 3)
+
+    def test_a_prompt_that_does_not_fit_fails_with_both_counts(self):
+        done = self.hearth("run", "demo", stdin="word " * 20000)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertGreaterEqual(len(re.findall(r"\d{3,}", done.stderr)), 2, done.stderr)
+
+    def test_tokenize_and_detokenize_are_inverse(self):
+        text = "Hello, wörld! 123 \U0001f525\n  two  blanks"
+        ids = self.document("tokenize", "demo", stdin=text)["tokens"]
+        self.assertTrue(all(isinstance(i, int) for i in ids))
+        plain = self.document("tokenize", "demo", "--no-special", stdin=text)["tokens"]
+        joined = ",".join(map(str, plain))
+        self.assertEqual(self.document("detokenize", "demo", "--ids", joined)["text"], text)
+
+    def test_tokenize_jsonl_answers_line_by_line(self):
+        lines = ["Hello", "", "two\nlines", "\u00fc\U0001f525"]
+        done = self.hearth("tokenize", "demo", "--jsonl", "--no-special",
+                           stdin="".join(json.dumps(line) + "\n" for line in lines))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(len(answers), len(lines))
+        for line, ids in zip(lines, answers):
+            one = self.document("tokenize", "demo", "--no-special", stdin=line)["tokens"] if line else []
+            self.assertEqual(ids, one)
+
+    def test_detokenize_refuses_ids_that_are_none(self):
+        for ids in ("1,x", "99999999999999999999", ""):
+            self.assertIn(self.hearth("detokenize", "demo", "--ids", ids).returncode, (1, 2))
+
+    def test_logprobs_are_n_minus_1_and_their_mean_is_the_nll(self):
+        out = self.document("logprobs", "demo", "--file", "-", stdin="The cat sat on the mat.")
+        self.assertEqual(len(out["logprobs"]), out["n_tokens"] - 1)
+        self.assertTrue(all(p <= 0 for p in out["logprobs"]))
+        self.assertAlmostEqual(out["nll"], -sum(out["logprobs"]) / len(out["logprobs"]), places=5)
+
+    def test_template_render_prints_the_prompt_and_no_newline_of_its_own(self):
+        path = os.path.join(self.home, "t.jinja")
+        with open(path, "w") as file:
+            file.write("{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{% endfor %}")
+        context = json.dumps({"messages": [{"role": "user", "content": " hi "}]})
+        done = self.hearth("template", "render", path, "--input", "-", stdin=context)
+        self.assertEqual((done.returncode, done.stdout), (0, "<user>hi"))
+        with open(path, "w") as file:
+            file.write("a\n{{ b.c.d }}\n{% if %}")
+        done = self.hearth("template", "render", path, "--input", "-", stdin=context)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"\d+:\d+")
+
+    def test_route_explain_runs_nothing_and_says_why(self):
+        out = self.document("route", "explain", "--model", "auto", stdin=json.dumps(ask("hi")))
+        self.assertIn("demo", json.dumps(out))
+        self.assertIn("reason", out)
+        self.assertIn("steps", out)
+
+    def test_config_show_says_where_a_value_came_from(self):
+        flags = self.config('[serve]\nport = 4711\n')
+        shown = json.dumps(self.document("config", "show", *flags, env={"HEARTH_HOST": "127.0.0.9"}))
+        for word in ("4711", "test.toml", "127.0.0.9", "HEARTH_HOST", "default"):
+            self.assertIn(word, shown)
+
+    def test_a_bad_configuration_is_refused_with_its_place(self):
+        for text, word in (("[serve]\nprot = 1\n", "prot"), ("[serve]\nport = 99999\n", "port"),
+                           ("[serve\n", ":1:"), ('[[upstream]]\nname = "x"\n', "base_url")):
+            done = self.hearth("config", "show", *self.config(text))
+            self.assertIn(done.returncode, (1, 2), text)
+            self.assertIn(word, done.stderr)
+
+    def test_audit_tail_shows_what_run_did(self):
+        self.hearth("run", "demo", "hi", "--max-tokens", "3")
+        done = self.hearth("audit", "tail", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("decision", done.stdout)
+        self.assertIn("outcome", done.stdout)
+        json.loads(done.stdout)
+
+    def test_bench_prints_both_rates(self):
+        out = self.document("bench", "demo", "-p", "32", "-n", "8", "-r", "1")
+        self.assertEqual([r["test"] for r in out["results"]], ["pp32", "tg8"])
+        for result in out["results"]:
+            self.assertGreater(result["tps_median"], 0)
+
+    def test_a_forced_isa_is_taken_and_an_unknown_one_refused(self):
+        out = {isa: self.document("run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "8",
+                                  env={"HEARTH_ISA": isa})["text"] for isa in ("scalar", "")}
+        self.assertTrue(out["scalar"])
+        self.assertNotEqual(self.hearth("run", "demo", "hi", env={"HEARTH_ISA": "abacus"}).returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
