@@ -33,7 +33,7 @@ struct HttpRequest {
     std::string path, query;     // split at '?'; path percent-decoded once
     Headers headers;
     std::string body;
-    std::string peer;      // "127.0.0.1:51234", or "unix"
+    std::string peer;  // "127.0.0.1:51234", or "unix"
     bool from_unix_socket = false;
 };
 

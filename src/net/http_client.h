@@ -36,7 +36,7 @@ struct ClientCallbacks {
 class ClientExchange {
   public:
     virtual ~ClientExchange() = default;
-    virtual void cancel() = 0;       // any thread; on_done(cancelled) follows
+    virtual void cancel() = 0;        // any thread; on_done(cancelled) follows
     virtual void pause(bool on) = 0;  // any thread; stops reading, so that the sender waits
 };
 

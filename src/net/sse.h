@@ -23,7 +23,10 @@ class SseParser {
     // The events completed by these bytes. Errors: upstream_failed past the limit of one event.
     Result<std::vector<SseEvent>> feed(std::string_view bytes);
     // Whether bytes of an unfinished event are held: at the end of the stream it was cut.
-    bool in_event() const { return !line_.empty() || has_data_ || !event_.empty(); }
+    // A comment that was cut is no loss.
+    bool in_event() const {
+        return (!line_.empty() && line_[0] != ':') || has_data_ || !event_.empty();
+    }
 
   private:
     void end_line(std::vector<SseEvent>& out);
