@@ -1,9 +1,9 @@
 // The door: how the main process gets a connection although it may not connect.
 //
 // A broker process (this executable started again, `hearth egress-broker`) is the only one that may
-// call connect(2). The main process sends it an allow-list once, then requests with a permit; for each
-// the broker checks destination and purpose, resolves the name, connects, does TLS (verified), and
-// relays plain bytes over a socketpair. When the connection closes it sends a receipt.
+// call connect(2). The main process sends it an allow-list once, then requests with a permit; for
+// each the broker checks destination and purpose, resolves the name, connects, does TLS (verified),
+// and relays plain bytes over a socketpair. When the connection closes it sends a receipt.
 //
 // Invariants: (1) the allow-list cannot change after the first message.
 //             (2) no byte reaches a destination that is not on it for that purpose.
@@ -24,8 +24,8 @@ namespace hearth::egress {
 struct AllowRule {
     Destination destination;
     Purpose purpose = Purpose::inference;
-    std::string name;     // "upstream acme"
-    std::string ca_file;  // PEM; empty: the system's bundle
+    std::string name = {};     // "upstream acme"
+    std::string ca_file = {};  // PEM; empty: the system's bundle
 };
 
 class Door {
@@ -40,7 +40,8 @@ class Door {
         Fd fd;  // plain bytes both ways; closing it closes the remote side
     };
     // Any thread; waits for the broker's answer at most timeout_ms.
-    // Errors: forbidden_by_policy (not on the list), upstream_failed (resolve, connect, TLS), timeout.
+    // Errors: forbidden_by_policy (not on the list), upstream_failed (resolve, connect, TLS),
+    // timeout.
     virtual Result<Connection> connect(EgressPermit permit, std::int64_t timeout_ms) = 0;
     virtual int broker_pid() const = 0;
 };

@@ -1,10 +1,13 @@
-// EgressPermit: the right to open one connection. Only hearth::route can make one for inference (and,
-// later, egress/purpose for downloads, identity keys and telemetry); whoever holds none cannot reach
-// the door, because every function of the door asks for it.
+// EgressPermit: the right to open one connection. Only hearth::route can make one for inference
+// (and, later, egress/purpose for downloads, identity keys and telemetry); whoever holds none
+// cannot reach the door, because every function of the door asks for it.
+//
+// All of it is in this header, because route and journal may include it without linking the door.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace hearth::route {
 class PermitMint;
@@ -13,7 +16,19 @@ class PermitMint;
 namespace hearth::egress {
 
 enum class Purpose : std::uint8_t { inference, download, identity, telemetry };
-const char* name_of(Purpose purpose);
+inline const char* name_of(Purpose purpose) {
+    switch (purpose) {
+        case Purpose::inference:
+            return "inference";
+        case Purpose::download:
+            return "download";
+        case Purpose::identity:
+            return "identity";
+        case Purpose::telemetry:
+            return "telemetry";
+    }
+    return "unknown";
+}
 
 struct Destination {
     std::string host;  // name or numeric address, lower case
@@ -21,7 +36,13 @@ struct Destination {
     bool tls = true;
     friend bool operator==(const Destination&, const Destination&) = default;
 };
-std::string to_text(const Destination& destination);  // "https://api.example.com:443"
+// "https://api.example.com:443", "http://[::1]:8080"
+inline std::string to_text(const Destination& destination) {
+    const bool v6 = destination.host.find(':') != std::string::npos;
+    std::string out = destination.tls ? "https://" : "http://";
+    out += v6 ? "[" + destination.host + "]" : destination.host;
+    return out + ":" + std::to_string(destination.port);
+}
 
 // Move-only: one permit, one connection.
 class EgressPermit {
@@ -53,9 +74,9 @@ struct Receipt {
     std::string request_id, rule;
     Purpose purpose = Purpose::inference;
     Destination destination;
-    std::string address;         // numeric, what was connected to; empty if nothing was
+    std::string address;          // numeric, what was connected to; empty if nothing was
     std::string tls_spki_sha256;  // hex, of the server's key; empty without TLS
-    std::string outcome;         // "closed", "refused: …", "connect failed: …", "tls failed: …"
+    std::string outcome;          // "closed", "refused: …", "connect failed: …", "tls failed: …"
     std::int64_t bytes_out = 0, bytes_in = 0;            // plain bytes, as the program saw them
     std::int64_t wire_bytes_out = 0, wire_bytes_in = 0;  // TCP payload, from TCP_INFO at close
     std::int64_t opened_wall_ns = 0, closed_wall_ns = 0;

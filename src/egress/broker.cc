@@ -1,0 +1,362 @@
+// The broker process: reads the allow-list, confines itself, then serves requests until the control
+// channel closes. It holds no prompt longer than a relay's buffer and logs none.
+//
+// Thread: one loop over epoll; the resolver's threads only look up names.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <deque>
+#include <map>
+#include <memory>
+#include <unordered_map>
+
+#include "base/clock.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "egress/confine.h"
+#include "egress/door.h"
+#include "egress/limits.h"
+#include "egress/message.h"
+#include "egress/relay.h"
+#include "egress/resolve.h"
+#include "egress/tls.h"
+
+namespace hearth::egress {
+namespace {
+
+// What epoll hands back: the relay's id times four, plus which of its ends.
+constexpr std::uint64_t kLocalEnd = 0, kRemoteEnd = 1;
+constexpr std::uint64_t kControlTag = 2, kResolverTag = 6;  // id 0 is no relay
+
+class Broker {
+  public:
+    explicit Broker(Fd control) : control_(std::move(control)) {}
+    int run();
+
+  private:
+    struct Entry {
+        std::unique_ptr<Relay> relay;
+        // What epoll knows at present.
+        std::uint32_t local_events = 0, remote_events = 0;
+        int watched_remote = -1;
+    };
+
+    Status start();
+    void load_contexts();
+    int loop();
+    void run_deadlines();
+    void stop_all();
+    bool on_control();
+    void on_request(RequestMessage request, Fd local);
+    const AllowRule* find_rule(const RequestMessage& request) const;
+    void on_resolver();
+    void on_relay_event(std::uint64_t tag, std::uint32_t events);
+    void settle(std::uint64_t id);
+    void watch(std::uint64_t id, Entry& entry);
+    bool say(const Message& message);
+    bool flush();
+    void watch_control();
+    int wait_ms() const;
+
+    Fd control_, epoll_, wake_;
+    AllowListMessage list_;
+    std::map<std::string, Result<TlsContext>> contexts_;  // by CA file
+    std::unique_ptr<Resolver> resolver_;
+    std::unordered_map<std::uint64_t, Entry> relays_;
+    std::deque<std::string> outbox_;  // at most two per relay that was accepted
+    const Clock& clock_ = system_clock();
+    bool alive_ = true;
+};
+
+void Broker::load_contexts() {
+    for (const AllowRule& rule : list_.rules) {
+        if (!rule.destination.tls || contexts_.contains(rule.ca_file)) continue;
+        auto context = make_tls_context(rule.ca_file);
+        if (!context)
+            log_warn("egress_tls_unavailable",
+                     {{"rule", rule.name}, {"error", context.error().message}});
+        contexts_.emplace(rule.ca_file, std::move(context));
+    }
+}
+
+Status Broker::start() {
+    HEARTH_CHECK_OK(drop_capabilities());
+    HEARTH_CHECK_OK(hide_memory());
+    HEARTH_TRY(const Packet packet, receive_packet(control_.get()));
+    HEARTH_TRY(Message message, decode(packet.bytes));
+    if (!std::holds_alternative<AllowListMessage>(message) || packet.fd)
+        return fail(ErrorKind::internal, "egress: the first message is not the allow-list");
+    list_ = std::get<AllowListMessage>(std::move(message));
+    load_contexts();
+    HEARTH_CHECK_OK(load_broker_filter());
+    epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+    wake_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!epoll_ || !wake_) return fail(ErrorKind::internal, errno_text("egress epoll", errno));
+    epoll_event control{.events = EPOLLIN, .data = {.u64 = kControlTag}};
+    epoll_event wake{.events = EPOLLIN, .data = {.u64 = kResolverTag}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, control_.get(), &control) != 0 ||
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &wake) != 0)
+        return fail(ErrorKind::internal, errno_text("egress epoll", errno));
+    resolver_ = Resolver::start(wake_.get());
+    return {};
+}
+
+int Broker::run() {
+    const Status started = start();
+    say(ReadyMessage{started ? "" : clip_text(started.error().message)});
+    if (!started) return 1;
+    return loop();
+}
+
+int Broker::wait_ms() const {
+    std::int64_t next = INT64_MAX;
+    for (const auto& [id, entry] : relays_)
+        if (const std::int64_t at = entry.relay->deadline_ns(); at != 0) next = std::min(next, at);
+    if (next == INT64_MAX) return -1;
+    return int(std::clamp<std::int64_t>((next - clock_.mono_ns()) / 1'000'000 + 1, 0, 60'000));
+}
+
+int Broker::loop() {
+    epoll_event events[64];
+    while (alive_) {
+        const int n = ::epoll_wait(epoll_.get(), events, 64, wait_ms());
+        if (n < 0 && errno != EINTR) return 1;
+        for (int i = 0; i < n && alive_; ++i) {
+            const std::uint64_t tag = events[i].data.u64;
+            if (tag == kControlTag) {
+                if ((events[i].events & EPOLLOUT) != 0) alive_ = flush();
+                if (alive_ && (events[i].events & ~std::uint32_t(EPOLLOUT)) != 0)
+                    alive_ = on_control();
+            } else if (tag == kResolverTag) {
+                on_resolver();
+            } else {
+                on_relay_event(tag, events[i].events);
+            }
+        }
+        run_deadlines();
+    }
+    stop_all();
+    return 0;
+}
+
+// Among few relays: most are open and have none.
+void Broker::run_deadlines() {
+    std::vector<std::uint64_t> due;
+    for (const auto& [id, entry] : relays_)
+        if (const auto at = entry.relay->deadline_ns(); at != 0 && at <= clock_.mono_ns())
+            due.push_back(id);
+    for (const std::uint64_t id : due) {
+        relays_.at(id).relay->on_timer();
+        settle(id);
+    }
+}
+
+// The channel is closed for requests. Whoever still listens there gets the last receipts.
+void Broker::stop_all() {
+    std::vector<std::uint64_t> open;
+    for (const auto& [id, entry] : relays_) open.push_back(id);
+    for (const std::uint64_t id : open) {
+        relays_.at(id).relay->stop();
+        settle(id);
+    }
+}
+
+// ---- control
+
+// False: the channel closed or spoke nonsense; then everything ends.
+bool Broker::on_control() {
+    auto packet = receive_packet(control_.get());
+    if (!packet || packet->bytes.empty()) return false;
+    auto message = decode(packet->bytes);
+    if (!message) {
+        log_error("egress_control", {{"error", message.error().message}});
+        return false;
+    }
+    auto* request = std::get_if<RequestMessage>(&*message);
+    if (request == nullptr || !packet->fd) {
+        // A second allow-list would be a way to widen the first.
+        log_error("egress_control", {{"error", "a message that is not a request with a socket"}});
+        return false;
+    }
+    on_request(std::move(*request), std::move(packet->fd));
+    return alive_;
+}
+
+const AllowRule* Broker::find_rule(const RequestMessage& request) const {
+    const AllowRule* found = nullptr;
+    for (const AllowRule& rule : list_.rules) {
+        if (rule.purpose != request.purpose || rule.destination != request.destination) continue;
+        if (rule.name == request.rule) return &rule;
+        if (found == nullptr) found = &rule;
+    }
+    return found;
+}
+
+void Broker::on_request(RequestMessage request, Fd local) {
+    const std::uint64_t id = request.id;
+    if (id == 0 || id > UINT64_MAX / 4 || relays_.contains(id)) {
+        alive_ = false;  // our own door never does this
+        return;
+    }
+    const AllowRule* rule = find_rule(request);
+    const Destination destination = request.destination;
+    ssl_ctx_st* tls = nullptr;
+    std::string tls_missing;
+    if (rule != nullptr && destination.tls) {
+        const auto& context = contexts_.at(rule->ca_file);
+        if (context)
+            tls = context->get();
+        else
+            tls_missing = context.error().message;
+    }
+    const bool full = relays_.size() >= kConnectionsMax;
+    ::fcntl(local.get(), F_SETFL, O_NONBLOCK);
+    Entry& entry = relays_[id];
+    entry.relay = std::make_unique<Relay>(std::move(request), std::move(local), tls, clock_);
+    Relay& relay = *entry.relay;
+    if (rule == nullptr) {
+        relay.refuse(ErrorKind::forbidden_by_policy, "refused: not on the allow-list",
+                     format("{} is not on the egress allow-list for {}; configure it as an "
+                            "upstream",
+                            to_text(destination), name_of(relay.request().purpose)));
+    } else if (full) {
+        relay.refuse(ErrorKind::overloaded, "refused: too many connections",
+                     format("{} upstream connections are open already", kConnectionsMax));
+    } else if (destination.tls && tls == nullptr) {
+        relay.refuse(ErrorKind::upstream_failed, "tls failed: " + tls_missing, tls_missing);
+    } else if (auto numeric = numeric_address(destination.host, destination.port);
+               !numeric.empty()) {
+        relay.on_resolved(std::move(numeric));
+    } else if (!resolver_->ask(id, destination.host, destination.port)) {
+        relay.refuse(ErrorKind::overloaded, "refused: too many names to resolve",
+                     "too many names wait to be resolved");
+    }
+    settle(id);
+}
+
+void Broker::on_resolver() {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t n = ::read(wake_.get(), &count, sizeof(count));
+    for (Resolved& answer : resolver_->take()) {
+        const auto found = relays_.find(answer.id);
+        if (found == relays_.end()) continue;  // its deadline passed meanwhile
+        found->second.relay->on_resolved(std::move(answer.addresses));
+        settle(answer.id);
+    }
+}
+
+void Broker::on_relay_event(std::uint64_t tag, std::uint32_t events) {
+    const auto found = relays_.find(tag / 4);
+    if (found == relays_.end()) return;  // ended by an earlier event of this batch
+    if (tag % 4 == kLocalEnd)
+        found->second.relay->on_local(events);
+    else
+        found->second.relay->on_remote(events);
+    settle(tag / 4);
+}
+
+// ---- after each step of a relay: say what it has to say, watch what it waits for.
+
+void Broker::settle(std::uint64_t id) {
+    const auto found = relays_.find(id);
+    Relay& relay = *found->second.relay;
+    if (auto answer = relay.take_answer()) alive_ = say(std::move(*answer)) && alive_;
+    if (auto receipt = relay.take_receipt()) alive_ = say(std::move(*receipt)) && alive_;
+    if (relay.done()) {
+        relays_.erase(found);  // closed descriptors leave epoll by themselves
+        return;
+    }
+    watch(id, found->second);
+}
+
+void Broker::watch(std::uint64_t id, Entry& entry) {
+    const Relay::Interest want = entry.relay->interest();
+    const auto set = [&](int op, int fd, std::uint32_t events, std::uint64_t end) {
+        epoll_event event{.events = events, .data = {.u64 = id * 4 + end}};
+        return ::epoll_ctl(epoll_.get(), op, fd, &event) == 0;
+    };
+    const int local = entry.relay->local_fd();
+    if (entry.local_events == 0) {
+        set(EPOLL_CTL_ADD, local, want.local, kLocalEnd);
+        entry.local_events = want.local | EPOLLHUP;  // always reported; marks it as added
+    } else if ((entry.local_events & ~std::uint32_t(EPOLLHUP)) != want.local) {
+        set(EPOLL_CTL_MOD, local, want.local, kLocalEnd);
+        entry.local_events = want.local | EPOLLHUP;
+    }
+    const int remote = want.watch_remote ? entry.relay->remote_fd() : -1;
+    // The next address of a name may get the same number as the closed one had: MOD fails, ADD it
+    // is.
+    if (remote < 0) {
+        if (entry.watched_remote >= 0) set(EPOLL_CTL_DEL, entry.watched_remote, 0, kRemoteEnd);
+    } else if (remote != entry.watched_remote || entry.remote_events != want.remote ||
+               want.remote == EPOLLOUT) {
+        if (!set(EPOLL_CTL_MOD, remote, want.remote, kRemoteEnd))
+            set(EPOLL_CTL_ADD, remote, want.remote, kRemoteEnd);
+    }
+    entry.watched_remote = remote;
+    entry.remote_events = want.remote;
+}
+
+bool Broker::say(const Message& message) {
+    auto bytes = encode(message);
+    if (!bytes) {
+        log_error("egress_control", {{"error", bytes.error().message}});
+        return false;
+    }
+    outbox_.push_back(std::move(*bytes));
+    return flush();
+}
+
+bool Broker::flush() {
+    while (!outbox_.empty()) {
+        const auto sent = send_packet(control_.get(), outbox_.front());
+        if (!sent) return false;
+        if (!*sent) break;
+        outbox_.pop_front();
+    }
+    watch_control();
+    return true;
+}
+
+// While answers wait no new request is read, so the outbox cannot grow without end.
+void Broker::watch_control() {
+    if (!epoll_) return;
+    epoll_event event{.events = std::uint32_t(outbox_.empty() ? EPOLLIN : EPOLLOUT),
+                      .data = {.u64 = kControlTag}};
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, control_.get(), &event);
+}
+
+bool is_control_channel(int fd) {
+    int domain = 0, type = 0;
+    socklen_t size = sizeof(int);
+    return ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
+           ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
+
+}  // namespace
+
+int broker_main(int control_fd) {
+    if (control_fd < 3 || !is_control_channel(control_fd)) {
+        std::fputs("hearth egress-broker is started by hearth itself, not by hand\n", stderr);
+        return 2;
+    }
+    // Nothing else that was open may be used here.
+    if (control_fd > 3) ::close_range(3, unsigned(control_fd) - 1, 0);
+    ::close_range(unsigned(control_fd) + 1, UINT_MAX, 0);
+    // It ends with the control channel, after the main process has drained: signals to the whole
+    // group must not cut the connections that are still in use.
+    for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_IGN);
+    const int code = Broker(Fd(control_fd)).run();
+    // A resolver thread may hang in getaddrinfo for a long time: it is not waited for.
+    ::_exit(code);
+}
+
+}  // namespace hearth::egress

@@ -1,0 +1,397 @@
+#include "egress/door.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <ctime>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "egress/limits.h"
+#include "egress/message.h"
+
+extern "C" char** environ;
+
+namespace hearth::egress {
+namespace {
+
+constexpr const char* kBrokerGone =
+    "the egress broker process ended, so nothing can leave this machine; restart hearth";
+
+// The broker sees only what resolving and verifying read, never a key: everything else of the
+// environment stays here.
+std::vector<std::string> broker_environment() {
+    static constexpr std::string_view kKept[] = {
+        "SSL_CERT_FILE=", "SSL_CERT_DIR=", "RES_OPTIONS=",   "LOCALDOMAIN=",  "HOSTALIASES=",
+        "LANG=",          "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS=", "LSAN_OPTIONS="};
+    std::vector<std::string> out;
+    for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+        for (const std::string_view prefix : kKept)
+            if (std::string_view(*entry).starts_with(prefix)) out.emplace_back(*entry);
+    return out;
+}
+
+// Starts /proc/self/exe with the channel as descriptor 3, in a session of its own so that the
+// terminal's Ctrl-C does not reach it.
+Result<pid_t> spawn_broker(int control) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawn_file_actions_adddup2(&actions, control, 3);
+    ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    sigset_t none, all;
+    ::sigemptyset(&none);
+    ::sigfillset(&all);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
+    ::posix_spawnattr_setsigdefault(&attributes, &all);
+    ::posix_spawnattr_setflags(&attributes,
+                               POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+    std::string name = "hearth", command = "egress-broker", number = "3";
+    char* const arguments[] = {name.data(), command.data(), number.data(), nullptr};
+    auto kept = broker_environment();
+    std::vector<char*> environment;
+    for (std::string& entry : kept) environment.push_back(entry.data());
+    environment.push_back(nullptr);
+    pid_t pid = -1;
+    const int error =
+        ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments, environment.data());
+    ::posix_spawnattr_destroy(&attributes);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (error != 0)
+        return fail(ErrorKind::internal, errno_text("cannot start the egress broker", error));
+    return pid;
+}
+
+// Waits until the descriptor is readable (or writable). False: the deadline passed.
+bool wait_for(int fd, short events, std::int64_t deadline_ns) {
+    for (;;) {
+        const std::int64_t left_ms = (deadline_ns - system_clock().mono_ns()) / 1'000'000;
+        if (left_ms < 0) return false;
+        pollfd poll{fd, events, 0};
+        const int n = ::poll(&poll, 1, int(std::min<std::int64_t>(left_ms + 1, 60'000)));
+        if (n > 0) return true;
+        if (n < 0 && errno != EINTR) return false;
+    }
+}
+
+// Ends the broker and takes its exit status, so that no zombie stays.
+void end_broker(pid_t pid) {
+    const std::int64_t deadline = system_clock().mono_ns() + kBrokerEndMs * 1'000'000;
+    for (;;) {
+        const pid_t got = ::waitpid(pid, nullptr, WNOHANG);
+        if (got == pid || (got < 0 && errno != EINTR)) return;
+        if (system_clock().mono_ns() > deadline) break;
+        const timespec pause{0, 2'000'000};
+        ::nanosleep(&pause, nullptr);
+    }
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
+
+class ProcessDoor final : public Door {
+  public:
+    ProcessDoor(Fd control, Fd wake, pid_t pid, std::function<void(Receipt)> on_receipt)
+        : control_(std::move(control)),
+          wake_(std::move(wake)),
+          pid_(pid),
+          on_receipt_(std::move(on_receipt)),
+          reader_([this] { read_loop(); }) {}
+
+    ~ProcessDoor() override {
+        {
+            const std::lock_guard lock(mutex_);
+            stop_ = true;
+        }
+        wake();
+        reader_.join();
+        control_.reset();
+        end_broker(pid_);
+    }
+
+    Result<Connection> connect(EgressPermit permit, std::int64_t timeout_ms) override;
+    int broker_pid() const override { return pid_; }
+
+  private:
+    // Shared by the waiting thread and the reader: either may be done with the request first.
+    using Answer = std::optional<AnswerMessage>;
+    struct Pending {
+        Receipt receipt;  // the request's part of it
+        std::shared_ptr<Answer> answer;
+    };
+
+    void wake() {
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const ssize_t n = ::write(wake_.get(), &one, sizeof(one));
+    }
+    Result<std::uint64_t> enter(Receipt receipt, std::shared_ptr<Answer> answer);
+    Status send_request(RequestMessage message, int fd, std::int64_t deadline_ns);
+    std::unexpected<Error> withdraw(std::uint64_t id, Error error);
+    void read_loop();
+    bool read_message();
+    void on_answer(AnswerMessage answer);
+    void on_receipt_message(ReceiptMessage message);
+    void on_broker_gone();
+    void deliver_refused();
+
+    Fd control_;
+    const Fd wake_;
+    const pid_t pid_;
+    const std::function<void(Receipt)> on_receipt_;
+
+    std::mutex send_mutex_;  // one packet at a time; held while the channel is full
+    std::mutex mutex_;       // guards what follows
+    std::condition_variable answered_;
+    std::map<std::uint64_t, Pending> pending_;  // until its receipt
+    std::vector<Receipt> refused_;              // by the door itself; delivered by the reader
+    std::uint64_t next_id_ = 1;
+    bool gone_ = false;  // the broker
+    bool stop_ = false;
+    std::thread reader_;  // last: it uses everything above
+};
+
+// Takes a place among the pending; what is refused here still gets its receipt.
+Result<std::uint64_t> ProcessDoor::enter(Receipt receipt, std::shared_ptr<Answer> answer) {
+    const std::lock_guard lock(mutex_);
+    Error error;
+    if (gone_)
+        error = {.kind = ErrorKind::upstream_failed, .message = kBrokerGone};
+    else if (pending_.size() >= kConnectionsMax)
+        error = {.kind = ErrorKind::overloaded,
+                 .message = format("{} upstream connections are open already", kConnectionsMax)};
+    if (!error.message.empty()) {
+        receipt.outcome = "refused: " + error.message;
+        receipt.closed_wall_ns = receipt.opened_wall_ns;
+        refused_.push_back(std::move(receipt));
+        wake();
+        return fail(std::move(error));
+    }
+    const std::uint64_t id = next_id_++;
+    pending_[id] = Pending{std::move(receipt), std::move(answer)};
+    return id;
+}
+
+// The broker never heard of it: its receipt is ours to write.
+std::unexpected<Error> ProcessDoor::withdraw(std::uint64_t id, Error error) {
+    const std::lock_guard lock(mutex_);
+    if (auto node = pending_.extract(id)) {
+        Receipt receipt = std::move(node.mapped().receipt);
+        receipt.outcome = "refused: " + error.message;
+        receipt.closed_wall_ns = system_clock().wall_ns();
+        refused_.push_back(std::move(receipt));
+        wake();
+    }
+    return fail(std::move(error));
+}
+
+Status ProcessDoor::send_request(RequestMessage message, int fd, std::int64_t deadline_ns) {
+    HEARTH_TRY(const std::string bytes, encode(message));
+    const std::lock_guard lock(send_mutex_);
+    for (;;) {
+        const auto sent = send_packet(control_.get(), bytes, fd);
+        if (!sent) return fail(ErrorKind::upstream_failed, kBrokerGone);
+        if (*sent) return {};
+        if (!wait_for(control_.get(), POLLOUT, deadline_ns))
+            return fail(ErrorKind::timeout, "the egress broker does not take requests");
+    }
+}
+
+Result<Door::Connection> ProcessDoor::connect(EgressPermit permit, std::int64_t timeout_ms) {
+    timeout_ms = std::clamp<std::int64_t>(timeout_ms, 1, kConnectTimeoutMsMax);
+    const std::int64_t deadline_ns = system_clock().mono_ns() + timeout_ms * 1'000'000;
+    Receipt receipt;
+    receipt.request_id = permit.request_id();
+    receipt.rule = permit.rule();
+    receipt.purpose = permit.purpose();
+    receipt.destination = permit.destination();
+    receipt.opened_wall_ns = system_clock().wall_ns();
+    const auto answer = std::make_shared<Answer>();
+    HEARTH_TRY(const std::uint64_t id, enter(std::move(receipt), answer));
+    int pair[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return withdraw(id,
+                        {.kind = ErrorKind::internal, .message = errno_text("socketpair", errno)});
+    Fd ours(pair[0]);
+    Fd theirs(pair[1]);
+    // The broker's own deadline comes a little earlier, so that its precise answer is the one
+    // heard.
+    const auto broker_ms = std::uint32_t(timeout_ms - std::min<std::int64_t>(100, timeout_ms / 10));
+    RequestMessage message{
+        id, permit.purpose(), permit.destination(), permit.request_id(), permit.rule(), broker_ms};
+    if (auto sent = send_request(std::move(message), theirs.get(), deadline_ns); !sent)
+        return withdraw(id, std::move(sent.error()));
+    theirs.reset();
+
+    std::unique_lock lock(mutex_);
+    const auto deadline =
+        std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline_ns));
+    if (!answered_.wait_until(lock, deadline, [&] { return answer->has_value() || gone_; }))
+        return fail(ErrorKind::timeout, format("no connection to {} within {} ms",
+                                               to_text(permit.destination()), timeout_ms));
+    if (!answer->has_value()) return fail(ErrorKind::upstream_failed, kBrokerGone);
+    const AnswerMessage& said = **answer;
+    if (!said.ok) return fail(said.kind, said.message);
+    return Connection{std::move(ours)};
+}
+
+// ---- the reader's thread
+
+void ProcessDoor::read_loop() {
+    for (;;) {
+        pollfd polls[2] = {{wake_.get(), POLLIN, 0}, {control_.get(), POLLIN, 0}};
+        bool gone = false;
+        {
+            const std::lock_guard lock(mutex_);
+            gone = gone_;
+        }
+        if (::poll(polls, gone ? 1 : 2, -1) < 0 && errno != EINTR) return;
+        if ((polls[0].revents & POLLIN) != 0) {
+            std::uint64_t count = 0;
+            [[maybe_unused]] const ssize_t n = ::read(wake_.get(), &count, sizeof(count));
+            deliver_refused();
+            const std::lock_guard lock(mutex_);
+            if (stop_) break;
+        }
+        if (!gone && polls[1].revents != 0 && !read_message()) on_broker_gone();
+    }
+    // Closing the channel ends every connection; the broker is given a moment to say its receipts.
+    ::shutdown(control_.get(), SHUT_WR);
+    const std::int64_t deadline = system_clock().mono_ns() + kBrokerEndMs * 1'000'000;
+    while (wait_for(control_.get(), POLLIN, deadline) && read_message()) {
+    }
+    on_broker_gone();
+}
+
+// False: the channel is closed or spoke nonsense.
+bool ProcessDoor::read_message() {
+    auto packet = receive_packet(control_.get());
+    if (!packet || packet->bytes.empty() || packet->fd) return false;
+    auto message = decode(packet->bytes);
+    if (!message) {
+        log_error("egress_control", {{"error", message.error().message}});
+        return false;
+    }
+    if (auto* answer = std::get_if<AnswerMessage>(&*message))
+        on_answer(std::move(*answer));
+    else if (auto* receipt = std::get_if<ReceiptMessage>(&*message))
+        on_receipt_message(std::move(*receipt));
+    else
+        return false;
+    return true;
+}
+
+void ProcessDoor::on_answer(AnswerMessage answer) {
+    {
+        const std::lock_guard lock(mutex_);
+        const auto it = pending_.find(answer.id);
+        if (it == pending_.end()) return;
+        *it->second.answer = std::move(answer);
+    }
+    answered_.notify_all();
+}
+
+void ProcessDoor::on_receipt_message(ReceiptMessage message) {
+    Receipt receipt;
+    {
+        std::unique_lock lock(mutex_);
+        const auto it = pending_.find(message.id);
+        if (it == pending_.end()) return;
+        receipt = it->second.receipt;
+    }
+    receipt.address = std::move(message.address);
+    receipt.tls_spki_sha256 = std::move(message.tls_spki_sha256);
+    receipt.outcome = std::move(message.outcome);
+    receipt.bytes_out = message.bytes_out;
+    receipt.bytes_in = message.bytes_in;
+    receipt.wire_bytes_out = message.wire_bytes_out;
+    receipt.wire_bytes_in = message.wire_bytes_in;
+    receipt.opened_wall_ns = message.opened_wall_ns;
+    receipt.closed_wall_ns = message.closed_wall_ns;
+    if (on_receipt_) on_receipt_(std::move(receipt));
+    const std::lock_guard lock(mutex_);
+    pending_.erase(message.id);
+}
+
+void ProcessDoor::on_broker_gone() {
+    std::map<std::uint64_t, Pending> lost;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!gone_ && !stop_) log_error("egress_broker_gone", {{"pid", pid_}});
+        gone_ = true;
+        lost.swap(pending_);
+    }
+    answered_.notify_all();
+    for (auto& [id, pending] : lost) {
+        pending.receipt.outcome = "broker ended: bytes unknown";
+        pending.receipt.closed_wall_ns = system_clock().wall_ns();
+        if (on_receipt_) on_receipt_(std::move(pending.receipt));
+    }
+    deliver_refused();
+}
+
+void ProcessDoor::deliver_refused() {
+    std::vector<Receipt> refused;
+    {
+        const std::lock_guard lock(mutex_);
+        refused.swap(refused_);
+    }
+    for (Receipt& receipt : refused)
+        if (on_receipt_) on_receipt_(std::move(receipt));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Door>> Door::open(std::vector<AllowRule> rules,
+                                         std::function<void(Receipt)> on_receipt) {
+    HEARTH_TRY(const std::string list, encode(AllowListMessage{std::move(rules)}));
+    int pair[2];
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return fail(ErrorKind::internal, errno_text("socketpair", errno));
+    Fd ours(pair[0]);
+    Fd theirs(pair[1]);
+    Fd wake(::eventfd(0, EFD_CLOEXEC));
+    if (!wake) return fail(ErrorKind::internal, errno_text("eventfd", errno));
+    HEARTH_TRY(const pid_t pid, spawn_broker(theirs.get()));
+    theirs.reset();
+    const std::int64_t deadline_ns = system_clock().mono_ns() + kBrokerStartMs * 1'000'000;
+    const auto give_up = [&](std::string message) {
+        ours.reset();
+        end_broker(pid);
+        return fail(ErrorKind::internal, std::move(message));
+    };
+    if (const auto sent = send_packet(ours.get(), list); !sent || !*sent)
+        return give_up(
+            "the egress broker takes no allow-list; it must be started by a program "
+            "whose main() hands `egress-broker` to egress::broker_main");
+    if (!wait_for(ours.get(), POLLIN, deadline_ns))
+        return give_up(format("the egress broker said nothing for {} ms", kBrokerStartMs));
+    const auto packet = receive_packet(ours.get());
+    const auto message = packet ? decode(packet->bytes) : std::unexpected(packet.error());
+    const auto* ready = message ? std::get_if<ReadyMessage>(&*message) : nullptr;
+    if (ready == nullptr)
+        return give_up(
+            "the egress broker ended at once; main() must hand `egress-broker` to "
+            "egress::broker_main before anything else");
+    if (!ready->problem.empty()) return give_up("egress broker: " + ready->problem);
+    return std::make_unique<ProcessDoor>(std::move(ours), std::move(wake), pid,
+                                         std::move(on_receipt));
+}
+
+}  // namespace hearth::egress

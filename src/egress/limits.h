@@ -1,0 +1,36 @@
+// Every bound of the door, with its reason.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace hearth::egress {
+
+// One control message. The allow-list is the largest: 256 rules of about 500 bytes. It must also
+// fit the kernel's default socket buffer (212,992 bytes), because a message is sent whole or not at
+// all.
+inline constexpr std::size_t kMessageBytesMax = 160u << 10;
+inline constexpr std::size_t kRulesMax = 256;       // rules are destinations a person configured
+inline constexpr std::size_t kHostBytesMax = 253;   // RFC 1035, 2.3.4, as text without the last dot
+inline constexpr std::size_t kNameBytesMax = 128;   // request ids, names of rules
+inline constexpr std::size_t kPathBytesMax = 4096;  // PATH_MAX
+inline constexpr std::size_t kTextBytesMax = 1024;  // one sentence for a person
+// Open connections through the broker. An upstream allows a client far fewer; each costs two
+// descriptors and two buffers here.
+inline constexpr std::size_t kConnectionsMax = 256;
+// Per direction and connection. Two TLS records (16 KiB each): more only adds latency.
+inline constexpr std::size_t kRelayBytes = 32u << 10;
+// getaddrinfo cannot be cancelled: a dead name server holds a thread for its whole timeout (10 s
+// and more), so a few names may hang without stopping the others.
+inline constexpr int kResolverThreads = 4;
+inline constexpr std::size_t kAddressesMax = 16;  // of one name; the first that answers is taken
+// One address gets at least this long before the next is tried: two SYN retransmissions (1 s, 2 s).
+inline constexpr std::int64_t kAttemptMsMin = 3'500;
+inline constexpr std::int64_t kConnectTimeoutMsMax = 120'000;
+// From exec to the broker's first word: loading CA bundles takes 50 ms, a sanitizer build on a busy
+// machine far longer.
+inline constexpr std::int64_t kBrokerStartMs = 30'000;
+// How long the door waits for the broker to end by itself before it is killed.
+inline constexpr std::int64_t kBrokerEndMs = 3'000;
+
+}  // namespace hearth::egress

@@ -1,0 +1,3 @@
+#include "egress/sandbox.h"
+
+#include <gtest/gtest.h>
