@@ -1,0 +1,153 @@
+// Scores and weighted sums over key and value rows of every type.
+#include <cmath>
+
+#include "unit/kernels/kernels_support.h"
+
+namespace hearth::test {
+namespace {
+
+constexpr std::int64_t kHeadDims[] = {1, 8, 16, 20, 32, 64, 80, 128};
+constexpr std::int64_t kGroups[] = {1, 2, 3, 4, 5, 8};
+constexpr std::int64_t kKeyCounts[] = {1, 2, 5, 15, 16};
+
+struct Rows {
+    std::vector<std::uint8_t> bytes;
+    std::vector<float> values;  // as they were rounded
+};
+
+// f16 rows hold what the f16 format's reference rounds to; that is tested in f16_test.cc.
+Rows store_rows(const hearth_kernels& table, const hearth_kv_type& type,
+                const std::vector<float>& x, std::int64_t n, std::int64_t head_dim) {
+    Rows out;
+    out.bytes.resize(type.row_bytes(head_dim) * std::size_t(n));
+    for (std::int64_t i = 0; i < n; ++i)
+        type.store(out.bytes.data() + std::size_t(i) * type.row_bytes(head_dim),
+                   x.data() + i * head_dim, head_dim);
+    out.values = x;
+    if (type.row_bytes(1) == 2)
+        hearth_format_find(&table, 1)->decode(out.values.data(), out.bytes.data(), n * head_dim);
+    return out;
+}
+
+std::vector<const hearth_kv_type*> types_of(const hearth_kernels& table) {
+    std::vector<const hearth_kv_type*> out;
+    for (const hearth_kv_type* const* at = table.kv_types; *at; ++at) out.push_back(*at);
+    return out;
+}
+
+TEST(KvType, stored_rows_are_the_nearest_values_of_the_type) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    for (const hearth_kernels* table : supported_tables()) {
+        for (const hearth_kv_type* type : types_of(*table)) {
+            for (const std::int64_t head_dim : kHeadDims) {
+                const std::vector<float> x = random.normals(head_dim);
+                const Rows rows = store_rows(*table, *type, x, 1, head_dim);
+                const double step = type->row_bytes(1) == 2 ? 0x1p-11 : 0.0;
+                for (std::size_t i = 0; i < x.size(); ++i)
+                    ASSERT_LE(std::fabs(double(rows.values[i]) - double(x[i])),
+                              step * std::fabs(double(x[i])) + (step > 0 ? 0x1p-25 : 0))
+                        << table->isa << " " << type->name;
+            }
+        }
+    }
+}
+
+// As float_dot.h: gamma(ceil(Dh / 16) + 4), and one rounding more for the scale.
+TEST(KvType, scores_are_within_the_derived_bound_and_equal_on_every_isa) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    for (const hearth_kv_type* type : types_of(scalar())) {
+        for (const std::int64_t dim : kHeadDims) {
+            for (const std::int64_t group : kGroups) {
+                for (const std::int64_t keys : kKeyCounts) {
+                    const float scale = 1.0f / std::sqrt(float(dim));
+                    const Rows k =
+                        store_rows(scalar(), *type, random.normals(keys * dim), keys, dim);
+                    const std::vector<float> q = random.normals(group * dim);
+                    std::vector<float> got(std::size_t(group * 20), -7.0f);
+                    type->scores(got.data(), 20, q.data(), group, k.bytes.data(), keys, dim, scale);
+                    for (std::int64_t g = 0; g < group; ++g) {
+                        for (std::int64_t s = 0; s < 20; ++s) {
+                            if (s >= keys) {
+                                ASSERT_EQ(got[std::size_t(g * 20 + s)], -7.0f);
+                                continue;
+                            }
+                            double exact = 0, size = 0;
+                            for (std::int64_t d = 0; d < dim; ++d) {
+                                const double term = double(q[std::size_t(g * dim + d)]) *
+                                                    double(k.values[std::size_t(s * dim + d)]);
+                                exact += term * double(scale);
+                                size += std::fabs(term) * double(scale);
+                            }
+                            ASSERT_LE(std::fabs(got[std::size_t(g * 20 + s)] - exact),
+                                      gamma(double((dim + 15) / 16 + 5)) * size)
+                                << type->name << " dim " << dim;
+                        }
+                    }
+                    for (const hearth_kernels* table : supported_tables()) {
+                        std::vector<float> other(got.size(), -7.0f);
+                        hearth_kv_type_find(table, type->name)
+                            ->scores(other.data(), 20, q.data(), group, k.bytes.data(), keys, dim,
+                                     scale);
+                        ASSERT_EQ(first_difference(other, got), -1)
+                            << table->isa << " " << type->name << " dim " << dim << " group "
+                            << group << " keys " << keys;
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Rows are added in ascending order with one rounding each: gamma(S) of the sum of magnitudes, and
+// gamma(S + 1) with what was there before. Cutting the rows into two calls changes nothing.
+TEST(KvType, weighted_sums_are_within_the_bound_cut_freely_and_equal_on_every_isa) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    for (const hearth_kv_type* type : types_of(scalar())) {
+        for (const std::int64_t dim : kHeadDims) {
+            for (const std::int64_t group : kGroups) {
+                const std::int64_t keys = 16;
+                const Rows v = store_rows(scalar(), *type, random.normals(keys * dim), keys, dim);
+                const std::vector<float> p = random.normals(group * keys);
+                const std::vector<float> before = random.normals(group * dim);
+                std::vector<float> got = before;
+                type->weigh(got.data(), p.data(), keys, group, v.bytes.data(), keys, dim);
+                for (std::int64_t g = 0; g < group; ++g) {
+                    for (std::int64_t d = 0; d < dim; ++d) {
+                        const auto i = std::size_t(g * dim + d);
+                        double exact = before[i], size = std::fabs(exact);
+                        for (std::int64_t s = 0; s < keys; ++s) {
+                            const double term = double(p[std::size_t(g * keys + s)]) *
+                                                double(v.values[std::size_t(s * dim + d)]);
+                            exact += term;
+                            size += std::fabs(term);
+                        }
+                        ASSERT_LE(std::fabs(got[i] - exact), gamma(double(keys + 1)) * size);
+                    }
+                }
+                for (const hearth_kernels* table : supported_tables()) {
+                    const hearth_kv_type& other_type = *hearth_kv_type_find(table, type->name);
+                    for (const std::int64_t cut : {0, 1, 7}) {
+                        std::vector<float> other = before;
+                        other_type.weigh(other.data(), p.data(), keys, group, v.bytes.data(), cut,
+                                         dim);
+                        other_type.weigh(other.data(), p.data() + cut, keys, group,
+                                         v.bytes.data() + std::size_t(cut) * type->row_bytes(dim),
+                                         keys - cut, dim);
+                        ASSERT_EQ(first_difference(other, got), -1)
+                            << table->isa << " " << type->name << " dim " << dim << " group "
+                            << group << " cut " << cut;
+                    }
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace hearth::test

@@ -1,0 +1,181 @@
+// q8_0 and its activations against their definitions, value by value; integer parts are exact.
+#include <cmath>
+
+#include "unit/kernels/kernels_support.h"
+
+namespace hearth::test {
+namespace {
+
+struct Block {
+    std::uint16_t d;
+    std::int8_t q[32];
+};
+static_assert(sizeof(Block) == 34);
+
+// act_q8 as its file describes it.
+struct Act {
+    float d;
+    std::int32_t sum;
+    std::int8_t q[32];
+};
+static_assert(sizeof(Act) == 40);
+
+const hearth_format& q8_0(const hearth_kernels& table) {
+    return *hearth_format_find(&table, 8);
+}
+
+float f16_value(std::uint16_t h) {
+    float x;
+    hearth_format_find(&scalar(), 1)->decode(&x, &h, 1);
+    return x;
+}
+std::uint16_t f16_of(float x) {
+    std::uint16_t h;
+    hearth_format_find(&scalar(), 1)->encode(&h, &x, 1);
+    return h;
+}
+
+TEST(Q8_0, encoding_follows_the_reference_quantizer_on_every_isa) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    for (const hearth_kernels* table : supported_tables()) {
+        for (int round = 0; round < 500; ++round) {
+            std::vector<float> x = random.normals(32, std::pow(10.0f, random.normal(2.0f)));
+            if (round == 0) x.assign(32, 0.0f);
+            if (round == 1) x[3] = 0.0f, x[31] = -100.0f;
+            Block block;
+            q8_0(*table).encode(&block, x.data(), 32);
+            float largest = 0;
+            for (const float v : x) largest = std::max(largest, std::fabs(v));
+            // ggml's quantize_row_q8_0_ref: d = amax / 127, q = roundf(x * (1 / d)), d stored as
+            // f16.
+            const float d = largest / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
+            ASSERT_EQ(block.d, f16_of(d)) << table->isa;
+            for (std::size_t j = 0; j < 32; ++j)
+                ASSERT_EQ(block.q[j], int(std::round(x[j] * inverse))) << table->isa << " " << x[j];
+        }
+    }
+}
+
+TEST(Q8_0, halves_are_rounded_away_from_zero) {
+    // With a largest value of 127 the scale is 1, and x.5 is exact.
+    std::vector<float> x(32, 0.0f);
+    x[0] = 127.0f, x[1] = 0.5f, x[2] = -0.5f, x[3] = 1.5f, x[4] = -2.5f;
+    x[5] = std::nextafter(0.5f, 0.0f), x[6] = std::nextafter(-3.5f, 0.0f);
+    for (const hearth_kernels* table : supported_tables()) {
+        Block block;
+        q8_0(*table).encode(&block, x.data(), 32);
+        const int expected[] = {127, 1, -1, 2, -3, 0, -3};
+        for (int j = 0; j < 7; ++j) EXPECT_EQ(block.q[j], expected[j]) << table->isa << " " << j;
+    }
+}
+
+TEST(Q8_0, decoding_is_scale_times_integer_for_every_integer_on_every_isa) {
+    for (const hearth_kernels* table : supported_tables()) {
+        for (const std::uint16_t d : {0x0001, 0x3c00, 0xbc00, 0x2e66, 0x7bff}) {
+            Block blocks[8];
+            for (int i = 0; i < 256; ++i) blocks[i / 32].q[i % 32] = std::int8_t(i - 128);
+            for (Block& block : blocks) block.d = d;
+            float out[256];
+            q8_0(*table).decode(out, blocks, 256);
+            for (int i = 0; i < 256; ++i)
+                ASSERT_EQ(bits(out[i]), bits(f16_value(d) * float(i - 128))) << table->isa << i;
+        }
+    }
+}
+
+TEST(ActQ8, values_are_the_nearest_steps_and_sums_are_exact_on_every_isa) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    for (int round = 0; round < 2000; ++round) {
+        const std::vector<float> x = random.normals(96, std::pow(10.0f, random.normal(4.0f)));
+        std::vector<Act> first;
+        for (const hearth_kernels* table : supported_tables()) {
+            const hearth_format& format = q8_0(*table);
+            ASSERT_EQ(format.act_bytes(96), 3 * sizeof(Act));
+            std::vector<Act> acts(3);
+            format.make_act(acts.data(), x.data(), 96);
+            if (first.empty()) first = acts;
+            ASSERT_EQ(std::memcmp(acts.data(), first.data(), 3 * sizeof(Act)), 0) << table->isa;
+        }
+        for (std::size_t b = 0; b < 3; ++b) {
+            double largest = 0;
+            int sum = 0;
+            for (std::size_t j = 0; j < 32; ++j)
+                largest = std::max(largest, std::fabs(double(x[32 * b + j])));
+            ASSERT_EQ(first[b].d, float(largest) / 127.0f);
+            for (std::size_t j = 0; j < 32; ++j) {
+                // Before rounding to an integer the product of at most 127 carries two roundings.
+                const double exact = double(x[32 * b + j]) * 127.0 / largest;
+                ASSERT_LE(std::fabs(first[b].q[j] - exact), 0.5 + 127 * gamma(2));
+                ASSERT_LE(std::abs(first[b].q[j]), 127);
+                sum += first[b].q[j];
+            }
+            ASSERT_EQ(first[b].sum, sum);
+        }
+    }
+}
+
+TEST(ActQ8, ties_round_to_even) {
+    std::vector<float> x(32, 0.0f);
+    x[0] = 127.0f, x[1] = 0.5f, x[2] = 1.5f, x[3] = -2.5f, x[4] = -3.5f;
+    for (const hearth_kernels* table : supported_tables()) {
+        Act act;
+        q8_0(*table).make_act(&act, x.data(), 32);
+        const int expected[] = {127, 0, 2, -2, -4};
+        for (int j = 0; j < 5; ++j) EXPECT_EQ(act.q[j], expected[j]) << table->isa << " " << j;
+    }
+}
+
+TEST(ActQ8, infinities_and_nans_show_in_the_output_and_tiny_blocks_are_zero) {
+    for (const hearth_kernels* table : supported_tables()) {
+        for (const float bad : {INFINITY, -INFINITY, NAN}) {
+            std::vector<float> x(32, 1.0f);
+            x[17] = bad;
+            const Encoded w = encode_rows(q8_0(*table), std::vector<float>(32, 1.0f), 1, 32);
+            EXPECT_TRUE(std::isnan(matmul(q8_0(*table), x, 1, w, 1, 32)[0])) << table->isa;
+        }
+        for (const float tiny : {0.0f, 1e-45f, 1e-31f}) {
+            const std::vector<float> x(32, tiny);
+            const Encoded w = encode_rows(q8_0(*table), std::vector<float>(32, 1.0f), 1, 32);
+            EXPECT_EQ(matmul(q8_0(*table), x, 1, w, 1, 32)[0], 0.0f) << table->isa;
+        }
+    }
+}
+
+// One block, scales 1: the output is the integer dot product, for the corners where 8- and 16-bit
+// instructions saturate or overflow: -128 is its own negation, and 2 * 128 * 127 is near 2^15.
+TEST(Q8_0, integer_dot_is_exact_at_the_corners_of_the_range_on_every_isa) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    const int corners[] = {-128, -127, -1, 0, 1, 126, 127};
+    for (int round = 0; round < 400; ++round) {
+        Block block;
+        block.d = 0x3c00;
+        std::vector<float> x(32);
+        int expected = 0;
+        for (std::size_t j = 0; j < 32; ++j) {
+            const bool all_same = round < 49;
+            const auto pick = [&](int which) {
+                return corners[all_same ? (which ? round / 7 : round % 7) : random.integer(0, 6)];
+            };
+            block.q[j] = std::int8_t(pick(0));
+            x[j] = float(std::max(-127, pick(1)));
+        }
+        x[0] = round % 2 ? 127.0f : -127.0f;  // largest magnitude 127: the activations' scale is 1
+        for (std::size_t j = 0; j < 32; ++j) expected += int(block.q[j]) * int(x[j]);
+        Encoded w;
+        w.stride = sizeof block;
+        w.bytes.resize(sizeof block);
+        std::memcpy(w.bytes.data(), &block, sizeof block);
+        for (const hearth_kernels* table : supported_tables())
+            ASSERT_EQ(matmul(q8_0(*table), x, 1, w, 1, 32)[0], float(expected))
+                << table->isa << " round " << round;
+    }
+}
+
+}  // namespace
+}  // namespace hearth::test
