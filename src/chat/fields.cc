@@ -76,7 +76,7 @@ void FieldReader::integer(std::string_view name, std::optional<std::int64_t>& ou
     } else if (*x < low || *x > high) {
         refuse(name, format("is {}, expected a whole number from {} to {}", *x, low, high));
     } else {
-        out = *x;
+        out = x;
     }
 }
 

@@ -54,3 +54,6 @@ export async function until(condition, what) {
 
 export const ask = (content, more = {}) =>
     ({ model: "demo", temperature: 0, messages: [{ role: "user", content }], ...more });
+
+// Keeps the demo model talking until its context is full: it never draws an end token.
+export const endless = { max_tokens: 900, temperature: 2, seed: 1, logit_bias: { 0: -100, 2: -100 } };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import OpenAI from "openai";
-import { ask, serve, until } from "./house.mjs";
+import { ask, endless, serve, until } from "./house.mjs";
 
 let house, client;
 before(async () => {
@@ -73,7 +73,7 @@ test("the client's own stream helper understands it", async () => {
 
 test("an abort stops generation", async () => {
     const stream = await client.chat.completions.create(
-        ask("Tell me a long story.", { max_tokens: 100_000, stream: true }));
+        ask("Go on.", { ...endless, stream: true }));
     for await (const chunk of stream) {
         if (chunk.choices[0].delta.content) break;  // leaving the loop aborts the request
     }
@@ -81,6 +81,9 @@ test("an abort stops generation", async () => {
         const m = await house.metrics();
         return m.hearth_sequences_running === 0 && m.hearth_open_requests === 0;
     }, "no sequence runs");
+    const ended = Object.entries(await house.metrics())
+        .filter(([name]) => name.startsWith("hearth_requests_total") && name.includes('outcome="cancelled"'));
+    assert.deepEqual(ended.map(([, n]) => n), [1]);
     const before = (await house.metrics()).hearth_engine_output_tokens;
     await new Promise((resolve) => setTimeout(resolve, 200));
     assert.equal((await house.metrics()).hearth_engine_output_tokens, before);

@@ -236,6 +236,10 @@ class HouseTest(unittest.TestCase):
             file.write(text)
         return ["--config", path]
 
+    def endless(self):
+        """Fields that keep the demo model talking until its context is full: never an end token."""
+        return {"max_tokens": 900, "temperature": 2, "seed": 1, "logit_bias": {"0": -100, "2": -100}}
+
     def hearth(self, *args, **kwargs):
         return hearth(*args, home=kwargs.pop("home", self.home), **kwargs)
 

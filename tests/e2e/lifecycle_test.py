@@ -20,7 +20,7 @@ class Lifecycle(HouseTest):
     def test_sigterm_lets_an_open_answer_finish_and_exits_0(self):
         server = self.serve()
         with server.connect() as wire:
-            wire.send(request_bytes("POST", CHAT, ask("Tell me a story.", max_tokens=200, stream=True)))
+            wire.send(request_bytes("POST", CHAT, {**ask("Go on."), **self.endless(), "stream": True}))
             self.assertEqual(wire.head()[0], 200)
             first = wire.chunk()
             server.process.send_signal(signal.SIGTERM)
@@ -39,7 +39,7 @@ class Lifecycle(HouseTest):
     def test_no_new_connection_is_taken_while_draining(self):
         server = self.serve()
         with server.connect() as wire:
-            wire.send(request_bytes("POST", CHAT, ask("Tell me a story.", max_tokens=300, stream=True)))
+            wire.send(request_bytes("POST", CHAT, {**ask("Go on."), **self.endless(), "stream": True}))
             self.assertEqual(wire.head()[0], 200)
             server.process.send_signal(signal.SIGTERM)
             end = time.monotonic() + WAIT_S
@@ -84,7 +84,7 @@ class Lifecycle(HouseTest):
         server.chat(ask("hi", max_tokens=1))  # the model is loaded now
 
         def one():
-            return server.chat(ask("Tell me a story.", max_tokens=100))
+            return server.chat({**ask("Go on."), **self.endless()})
         answers = in_threads([one] * 12)
         codes = {a.status for a in answers}
         self.assertEqual(codes, {200, 503}, codes)

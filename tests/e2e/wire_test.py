@@ -6,8 +6,6 @@ import unittest
 from house import HouseTest, ask, request_bytes
 
 CHAT = "/v1/chat/completions"
-# More than any answer needs, so that generation only ends when somebody ends it.
-ENDLESS = dict(max_tokens=2000, stream=True, stop=None)
 
 
 class Wire(HouseTest):
@@ -164,32 +162,35 @@ class Wire(HouseTest):
     def test_a_stream_that_is_dropped_stops_generation(self):
         for reset in (False, True):
             wire = self.server.connect()
-            wire.send(request_bytes("POST", CHAT, ask("Tell me a long story.", **ENDLESS)))
+            wire.send(request_bytes("POST", CHAT, {**ask("Go on."), **self.endless(), "stream": True}))
             self.assertEqual(wire.head()[0], 200)
             self.assertTrue(wire.chunk())
             wire.close(reset)
             self.server.wait_for(lambda m: m["hearth_sequences_running"] == 0
                                  and m["hearth_open_requests"] == 0, "generation stopped")
-        self.assert_no_more_tokens()
+        self.assert_cancelled(2)
 
     def test_an_answer_that_nobody_waits_for_stops_too(self):
         wire = self.server.connect()
-        wire.send(request_bytes("POST", CHAT, ask("Tell me a long story.", max_tokens=2000)))
+        wire.send(request_bytes("POST", CHAT, {**ask("Go on."), **self.endless()}))
         self.server.wait_for(lambda m: m["hearth_sequences_running"] > 0
                              or m["hearth_engine_output_tokens"] > 0, "generation began")
         wire.close()
         self.server.wait_for(lambda m: m["hearth_sequences_running"] == 0
                              and m["hearth_open_requests"] == 0, "generation stopped")
-        self.assert_no_more_tokens()
+        self.assert_cancelled(1)
 
-    def assert_no_more_tokens(self):
+    def assert_cancelled(self, n):
+        cancelled = sum(v for k, v in self.server.metrics().items()
+                        if k.startswith("hearth_requests_total") and 'outcome="cancelled"' in k)
+        self.assertEqual(cancelled, n)
         before = self.server.metrics()["hearth_engine_output_tokens"]
         time.sleep(0.2)
         self.assertEqual(self.server.metrics()["hearth_engine_output_tokens"], before)
 
     def test_a_reader_that_does_not_read_is_paused_and_others_go_on(self):
         slow = self.server.connect()
-        slow.send(request_bytes("POST", CHAT, ask("Tell me a long story.", **ENDLESS)))
+        slow.send(request_bytes("POST", CHAT, {**ask("Go on."), **self.endless(), "stream": True}))
         self.assertEqual(slow.head()[0], 200)
         for _ in range(3):
             self.assertEqual(self.server.chat(ask("hi", max_tokens=4)).status, 200)

@@ -1,0 +1,306 @@
+"""Requests that leave: only where a decision allowed it, through the door, and written down first."""
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import time
+import unittest
+
+from double import TEXT, Double
+from house import WAIT_S, HouseTest, ask, request_bytes
+
+ANSWER = "".join(TEXT)
+CHAT = "/v1/chat/completions"
+
+
+class Upstream(HouseTest):
+    def setUp(self):
+        super().setUp()
+        self.double = Double()
+        self.addCleanup(self.double.close)
+
+    def serve_with(self, *models, flags=(), env=None, more="", base=None):
+        """A server whose only upstream is the double, offering these models in this order."""
+        offered = ", ".join(f'{{ name = "{m}", context = 100000 }}' for m in models)
+        config = self.config(f'[[upstream]]\nname = "acme"\ntier = "cloud"\n'
+                             f'base_url = "{base or f"http://127.0.0.1:{self.double.port}/v1"}"\n'
+                             f'{more}\nmodels = [ {offered} ]\n')
+        return self.serve(*config, *flags, env=env)
+
+    def ask(self, model, **fields):
+        return {**ask("Where to?", **fields), "model": model}
+
+    def journal(self):
+        return self.hearth("audit", "tail", "-n", "100", "--json").stdout
+
+    def test_a_public_request_to_a_cloud_model_is_answered_by_it(self):
+        server = self.serve_with("ok", "other")
+        for model in ("acme/ok", "ok", "cloud"):
+            whole = server.chat(self.ask(model), [("x-hearth-sensitivity", "public")])
+            self.assertEqual(whole.status, 200, whole.body)
+            self.assertEqual(whole.text(), ANSWER)
+            self.assertEqual(whole.headers["x-hearth-route"], "cloud")
+            self.assertEqual(whole.headers["x-hearth-model"], "acme/ok")
+            self.assertEqual(whole.json()["usage"]["total_tokens"], 14)
+            streamed = server.chat(self.ask(model, stream=True))
+            self.assertEqual(streamed.text(), ANSWER)
+            self.assertEqual(streamed.events()[-1], "[DONE]")
+        self.assertEqual(self.double.n_connections, 6)
+        self.assertEqual({body["model"] for _, body in self.double.requests}, {"ok"})
+
+    def test_a_restricted_request_naming_the_cloud_model_is_403_and_nothing_left(self):
+        server = self.serve_with("ok")
+        for model in ("acme/ok", "ok"):
+            for sensitivity in ("restricted", "confidential"):
+                for stream in (False, True):
+                    answer = server.chat(self.ask(model, stream=stream),
+                                         [("x-hearth-sensitivity", sensitivity)])
+                    self.assertEqual(answer.status, 403, answer.body)
+                    self.assertEqual(answer.json()["error"]["type"], "forbidden_by_policy")
+                    self.assertEqual(answer.headers["x-hearth-route"], "refused")
+                    self.assertEqual(answer.headers["x-hearth-reason"], "sensitive")
+        server.stop()
+        self.assertEqual(self.double.n_connections, 0)
+        self.assertNotIn('"egress"', self.journal())
+
+    def test_a_restricted_request_to_cloud_or_auto_stays_here(self):
+        server = self.serve_with("ok")
+        for model in ("cloud", "auto", "local", "demo"):
+            answer = server.chat(self.ask(model, max_tokens=3), [("x-hearth-sensitivity", "restricted")])
+            self.assertEqual(answer.status, 200, answer.body)
+            self.assertEqual(answer.headers["x-hearth-route"], "local")
+        self.assertEqual(self.double.n_connections, 0)
+
+    def test_local_is_the_default_and_opens_no_connection(self):
+        server = self.serve_with("ok")
+        for model in ("auto", "local", "demo"):
+            answer = server.chat(self.ask(model, max_tokens=3), [("x-hearth-sensitivity", "public")])
+            self.assertEqual(answer.headers["x-hearth-route"], "local")
+        self.assertEqual(self.double.n_connections, 0)
+
+    def test_offline_opens_no_connection(self):
+        server = self.serve_with("ok", flags=["--offline", "true"])
+        self.assertGreaterEqual(server.chat(self.ask("acme/ok")).status, 400)
+        self.assertEqual(server.chat(self.ask("cloud", max_tokens=3)).headers["x-hearth-route"], "local")
+        self.assertEqual(self.double.n_connections, 0)
+
+    def test_only_our_key_and_the_request_reach_the_upstream(self):
+        server = self.serve_with("ok", more='key_env = "ACME_KEY"', env={"ACME_KEY": "sk-ours-4711"})
+        server.chat(self.ask("acme/ok", user="jane", seed=5),
+                    [("Authorization", "Bearer sk-theirs"), ("x-hearth-sensitivity", "public"),
+                     ("Cookie", "a=b"), ("X-Secret", "s")])
+        headers, body = self.double.requests[0]
+        self.assertEqual(headers["authorization"], "Bearer sk-ours-4711")
+        self.assertLessEqual(set(headers), {"host", "authorization", "content-type", "content-length",
+                                            "accept", "user-agent", "connection"})
+        self.assertEqual(body["messages"], [{"role": "user", "content": "Where to?"}])
+        self.assertTrue(body["stream"])
+        server.stop()
+        for folder, _, names in os.walk(self.home):  # journal and log
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    self.assertNotIn(b"sk-ours-4711", file.read(), name)
+
+    def test_a_missing_key_is_refused_at_start(self):
+        done = self.hearth("serve", "--port", "0", *self.config(
+            '[[upstream]]\nname = "acme"\nbase_url = "https://api.example.com/v1"\n'
+            'key_env = "NO_SUCH_KEY"\nmodels = [ { name = "x" } ]\n'))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("NO_SUCH_KEY", done.stderr)
+
+    def test_a_failure_before_the_first_word_falls_back(self):
+        for model in ("busy", "broken", "reset", "cut-early", "garbage", "garbage-events", "not-a-stream",
+                      "redirect"):
+            with self.subTest(model):
+                server = self.serve_with(model)
+                for stream in (False, True):
+                    answer = server.chat(self.ask("cloud", stream=stream, max_tokens=5))
+                    self.assertEqual(answer.status, 200, answer.body)
+                    self.assertTrue(answer.whole)
+                    self.assertEqual(answer.headers["x-hearth-route"], "local")
+                    self.assertEqual(answer.headers["x-hearth-model"], "demo")
+                    self.assertIn(answer.headers["x-hearth-reason"], ("failover",))
+                    self.assertTrue(answer.text())
+                self.stop(server)
+
+    def test_a_silent_upstream_falls_back_after_its_deadline(self):
+        server = self.serve_with("silent", more="first_byte_timeout_s = 1")
+        answer = server.chat(self.ask("cloud", max_tokens=5))
+        self.assertEqual((answer.status, answer.headers["x-hearth-route"]), (200, "local"))
+
+    def test_without_fallback_the_failure_is_reported(self):
+        for model, statuses in (("busy", (429, 502, 503)), ("broken", (502,)), ("reset", (502,)),
+                                ("garbage", (502,)), ("redirect", (502,))):
+            with self.subTest(model):
+                server = self.serve_with(model, flags=["--fallback", "false"])
+                answer = server.chat(self.ask("cloud"))
+                self.assertIn(answer.status, statuses, answer.body)
+                self.assertIn("acme", answer.json()["error"]["message"])
+                self.stop(server)
+
+    def test_after_the_first_word_nothing_is_stitched_over(self):
+        for model in ("cut", "error-inside", "stall"):
+            with self.subTest(model):
+                server = self.serve_with(model, more="idle_timeout_s = 1")
+                answer = server.chat(self.ask("cloud", stream=True, max_tokens=5))
+                self.assertEqual(answer.status, 200)
+                self.assertEqual(answer.headers["x-hearth-route"], "cloud")
+                data = [line[6:] for line in answer.body.decode().split("\n") if line.startswith("data: ")]
+                events = [json.loads(d) for d in data if d != "[DONE]"]
+                text = "".join(c["delta"].get("content") or "" for e in events for c in e.get("choices", []))
+                self.assertEqual(text, TEXT[0])
+                self.assertTrue(any("error" in e for e in events), events)
+                self.assertFalse(any(c.get("finish_reason") for e in events for c in e.get("choices", [])))
+                whole = server.chat(self.ask("acme/" + model))
+                self.assertGreaterEqual(whole.status, 500, whole.body)
+                self.stop(server)
+
+    def test_pieces_of_any_size_are_the_same_answer(self):
+        server = self.serve_with("single-bytes")
+        self.assertEqual(server.chat(self.ask("cloud")).text(), ANSWER)
+
+    def test_a_client_that_leaves_closes_the_upstream(self):
+        server = self.serve_with("stall")
+        wire = server.connect()
+        wire.send(request_bytes("POST", CHAT, self.ask("cloud", stream=True)))
+        self.assertEqual(wire.head()[0], 200)
+        self.assertTrue(wire.chunk())
+        wire.close()
+        end = time.monotonic() + WAIT_S
+        while self.double.n_closed_by_peer == 0 and time.monotonic() < end:
+            time.sleep(0.02)
+        self.assertEqual(self.double.n_closed_by_peer, 1)
+        server.wait_for(lambda m: m["hearth_open_requests"] == 0, "the request ended")
+
+    def test_an_upstream_that_is_not_there_is_named(self):
+        self.double.close()
+        server = self.serve_with("ok")
+        answer = server.chat(self.ask("acme/ok"))
+        self.assertEqual(answer.status, 502, answer.body)
+        self.assertIn("acme", answer.json()["error"]["message"])
+        self.assertEqual(server.chat(self.ask("cloud", max_tokens=3)).headers["x-hearth-route"], "local")
+
+    def test_what_left_is_in_the_journal(self):
+        server = self.serve_with("ok")
+        request_id = server.chat(self.ask("acme/ok"),
+                                 [("x-hearth-sensitivity", "public")]).headers["x-hearth-request-id"]
+        server.stop()
+        text = self.journal()
+        self.assertIn(request_id, text)
+        for word in ("decision", "outcome", "egress", "acme", "bytes_out"):
+            self.assertIn(word, text)
+        self.assertNotIn("Where to?", text)
+
+    def test_the_decision_is_written_before_the_upstream_hears_of_it(self):
+        server = self.serve_with("silent")
+        wire = server.connect()
+        wire.send(request_bytes("POST", CHAT, self.ask("acme/silent")))
+        end = time.monotonic() + WAIT_S
+        while self.double.n_connections == 0 and time.monotonic() < end:
+            time.sleep(0.001)
+        server.process.send_signal(signal.SIGKILL)  # nothing can be written after this
+        server.process.wait()
+        self.assertIn('"decision"', self.journal())
+        wire.close()
+        server.stop = lambda: 0  # it was killed on purpose
+        server.process.stdout.close()
+
+    def test_sigterm_ends_a_stalled_stream_too(self):
+        server = self.serve_with("stall", more="idle_timeout_s = 2")
+        wire = server.connect()
+        wire.send(request_bytes("POST", CHAT, self.ask("cloud", stream=True)))
+        self.assertEqual(wire.head()[0], 200)
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.process.wait(WAIT_S), 0)
+        wire.close()
+
+    def test_the_broker_goes_with_the_server(self):
+        server = self.serve_with("ok")
+        children = open(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read().split()
+        self.assertEqual(len(children), 1)
+        server.process.kill()
+        server.process.wait()
+        end = time.monotonic() + WAIT_S
+        while os.path.exists(f"/proc/{children[0]}") and time.monotonic() < end:
+            time.sleep(0.01)
+        self.assertFalse(os.path.exists(f"/proc/{children[0]}"))
+        server.stop = lambda: 0
+        server.process.stdout.close()
+
+
+@unittest.skipUnless(shutil.which("openssl"), "needs the openssl command")
+class UpstreamTls(HouseTest):
+    def setUp(self):
+        super().setUp()
+        self.ca, key = os.path.join(self.home, "ca.pem"), os.path.join(self.home, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                        "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                        "subjectAltName=DNS:localhost", "-keyout", key, "-out", self.ca], check=True,
+                       capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.ca, key)
+        self.double = Double(context)
+        self.addCleanup(self.double.close)
+
+    def answer(self, host, ca_line):
+        server = self.serve("--fallback", "false", *self.config(
+            f'[[upstream]]\nname = "acme"\nbase_url = "https://{host}:{self.double.port}/v1"\n{ca_line}\n'
+            'models = [ { name = "ok" } ]\n'))
+        answer = server.chat({**ask("Where to?"), "model": "acme/ok"})
+        self.stop(server)
+        return answer
+
+    def test_a_certificate_of_the_named_authority_is_taken(self):
+        answer = self.answer("localhost", f'ca_file = "{self.ca}"')
+        self.assertEqual((answer.status, answer.text()), (200, ANSWER))
+
+    def test_an_unknown_authority_is_refused_and_nothing_is_sent(self):
+        answer = self.answer("localhost", "")
+        self.assertEqual(answer.status, 502, answer.body)
+        self.assertEqual(self.double.requests, [])
+
+    def test_a_certificate_for_another_name_is_refused(self):
+        answer = self.answer("127.0.0.1", f'ca_file = "{self.ca}"')
+        self.assertEqual(answer.status, 502, answer.body)
+        self.assertEqual(self.double.requests, [])
+
+
+class Fleet(HouseTest):
+    """A second hearth as the upstream of the first."""
+
+    def setUp(self):
+        super().setUp()
+        self.far = self.serve(home=self.new_home())
+        self.near = self.serve(*self.config(
+            f'[[upstream]]\nname = "far"\ntier = "fleet"\nbase_url = "{self.far.address}/v1"\n'
+            'models = [ { name = "demo", context = 1024 } ]\n'))
+
+    def test_both_give_the_same_answer(self):
+        for stream in (False, True):
+            fields = dict(max_tokens=20, seed=3, temperature=0.8, stream=stream)
+            here = self.near.chat({**ask("Hello!"), **fields})
+            there = self.near.chat({**ask("Hello!"), **fields, "model": "far/demo"})
+            self.assertEqual(there.status, 200, there.body)
+            self.assertEqual(there.headers["x-hearth-route"], "fleet")
+            self.assertEqual(there.text(), here.text())
+        self.assertEqual(self.far.metrics()["hearth_output_tokens_total"] > 0, True)
+
+    def test_a_client_that_leaves_stops_the_far_engine(self):
+        wire = self.near.connect()
+        wire.send(request_bytes("POST", CHAT, {**ask("Tell me a story."), "model": "far/demo",
+                                               "stream": True, **self.endless()}))
+        self.assertEqual(wire.head()[0], 200)
+        self.assertTrue(wire.chunk())
+        wire.close()
+        self.far.wait_for(lambda m: m["hearth_open_requests"] == 0 and m["hearth_sequences_running"] == 0,
+                          "the far engine stopped")
+
+    def test_an_error_of_the_far_server_is_passed_on(self):
+        answer = self.near.chat({**ask("word " * 3000), "model": "far/demo"})
+        self.assertEqual(answer.status, 400, answer.body)
+
+
+if __name__ == "__main__":
+    unittest.main()
