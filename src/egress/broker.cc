@@ -88,7 +88,7 @@ void Broker::load_contexts() {
 }
 
 Status Broker::start() {
-    HEARTH_CHECK_OK(drop_capabilities());
+    HEARTH_CHECK_OK(confine_threads(false));
     HEARTH_CHECK_OK(hide_memory());
     HEARTH_TRY(const Packet packet, receive_packet(control_.get()));
     HEARTH_TRY(Message message, decode(packet.bytes));

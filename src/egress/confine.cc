@@ -1,15 +1,13 @@
+// The filters. What seccomp cannot see, threads' capabilities and other processes' memory files, is
+// in confine_threads.cc.
 #include "egress/confine.h"
 
-#include <dirent.h>
 #include <linux/audit.h>
-#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
-#include <semaphore.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -17,15 +15,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
-#include <ctime>
 #include <initializer_list>
 #include <memory>
-#include <string>
-#include <vector>
 
-#include "base/file.h"
-#include "base/format.h"
 #include "egress/message.h"
 
 namespace hearth::egress {
@@ -35,62 +27,6 @@ Status failed(const char* what, int error) {
     return fail(ErrorKind::internal, errno_text(what, error) +
                                          "; the privacy sandbox needs Linux 4.14 or newer with "
                                          "CONFIG_SECCOMP_FILTER");
-}
-
-// ---- capabilities: they belong to threads, and only a thread itself can drop its own.
-
-int drop_own() {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    const __user_cap_data_struct none[2] = {};
-    return int(::syscall(SYS_capset, &header, none));
-}
-
-sem_t dropped;  // posted by each thread that ran the handler
-
-// Runs in another thread's signal handler: only system calls and sem_post.
-void on_drop_signal(int) {
-    const int saved = errno;
-    drop_own();
-    ::sem_post(&dropped);
-    errno = saved;
-}
-
-std::vector<pid_t> other_threads() {
-    std::vector<pid_t> out;
-    const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir("/proc/self/task"), ::closedir);
-    if (!dir) return out;
-    const pid_t own = pid_t(::syscall(SYS_gettid));
-    while (const dirent* entry = ::readdir(dir.get())) {
-        const pid_t tid = std::atoi(entry->d_name);
-        if (tid > 0 && tid != own) out.push_back(tid);
-    }
-    return out;
-}
-
-// True where the thread is gone or holds nothing. The kernel answers capget for any thread.
-bool holds_nothing(pid_t tid) {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, tid};
-    __user_cap_data_struct sets[2] = {};
-    if (::syscall(SYS_capget, &header, sets) != 0) return errno == ESRCH;
-    for (const auto& set : sets)
-        if ((set.permitted | set.effective | set.inheritable) != 0) return false;
-    return true;
-}
-
-Status drop_in_thread(pid_t tid, int signal) {
-    if (::syscall(SYS_tgkill, ::getpid(), tid, signal) != 0)
-        return errno == ESRCH ? Status{} : failed("tgkill", errno);
-    // Ten seconds: a sanitizer's runtime delivers signals late.
-    timespec deadline{};
-    ::clock_gettime(CLOCK_REALTIME, &deadline);
-    deadline.tv_sec += 10;
-    while (::sem_timedwait(&dropped, &deadline) != 0)
-        if (errno != EINTR) break;
-    if (holds_nothing(tid)) return {};
-    return fail(ErrorKind::internal,
-                format("a thread ({}) kept its capabilities: start threads with blocked signals "
-                       "only after the sandbox is entered",
-                       tid));
 }
 
 // ---- filters
@@ -248,7 +184,6 @@ void deny_network(Filter& f) {
 }
 
 Status load(bool is_main) {
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failed("no_new_privs", errno);
     HEARTH_CHECK_OK(load_range_filter());
     Filter filter;
     deny_common(filter);
@@ -261,25 +196,6 @@ Status load(bool is_main) {
 }
 
 }  // namespace
-
-Status drop_capabilities() {
-    ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (drop_own() != 0) return failed("capset", errno);
-    bool others_hold = false;
-    for (const pid_t tid : other_threads()) others_hold |= !holds_nothing(tid);
-    if (!others_hold) return {};
-    const int signal = SIGRTMAX - 1;
-    struct sigaction ours{}, before{};
-    ours.sa_handler = on_drop_signal;
-    ours.sa_flags = SA_RESTART;
-    if (::sem_init(&dropped, 0, 0) != 0 || ::sigaction(signal, &ours, &before) != 0)
-        return failed("sigaction", errno);
-    Status status;
-    for (const pid_t tid : other_threads())
-        if (status && !holds_nothing(tid)) status = drop_in_thread(tid, signal);
-    ::sigaction(signal, &before, nullptr);
-    return status;
-}
 
 Status hide_memory() {
     if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return failed("PR_SET_DUMPABLE", errno);

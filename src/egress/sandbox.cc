@@ -61,7 +61,7 @@ Status neutralise_inherited_sockets() {
 Status enter_sandbox() {
     if (entered) return {};
     HEARTH_CHECK_OK(neutralise_inherited_sockets());
-    HEARTH_CHECK_OK(drop_capabilities());
+    HEARTH_CHECK_OK(confine_threads(true));
     HEARTH_CHECK_OK(hide_memory());
     HEARTH_CHECK_OK(load_main_filter());
     entered = true;

@@ -47,15 +47,19 @@ class Receipts {
     std::vector<Receipt> all_;
 };
 
-Destination plain(int port, std::string host = "127.0.0.1") { return {std::move(host), port, false}; }
+Destination plain(int port, std::string host = "127.0.0.1") {
+    return {std::move(host), port, false};
+}
 
 struct Opened {
     Receipts receipts;  // outlives the door
     std::unique_ptr<Door> door;
     explicit Opened(std::vector<AllowRule> rules) {
         auto opened = Door::open(std::move(rules), receipts.sink());
-        if (opened) door = std::move(*opened);
-        else ADD_FAILURE() << opened.error().message;
+        if (opened)
+            door = std::move(*opened);
+        else
+            ADD_FAILURE() << opened.error().message;
     }
 };
 

@@ -1,5 +1,6 @@
-// Permits for tests of the door. The only friend of EgressPermit is route::PermitMint; these programs
-// do not link hearth_route, so the name is theirs to define. What tests the product's mint links it.
+// Permits for tests of the door. The only friend of EgressPermit is route::PermitMint; these
+// programs do not link hearth_route, so the name is theirs to define. What tests the product's mint
+// links it.
 #pragma once
 
 #include <string>

@@ -1,0 +1,160 @@
+// What belongs to threads: capabilities, no_new_privs, the Landlock domain. Each thread must do it
+// itself, so those that run already are sent a signal one by one and do it in its handler.
+//
+// Thread:     the caller of confine_threads(), once, early in main().
+// Invariants: on success every thread of the process is confined: the list is read again until it
+//             holds nobody new, and a new thread inherits from a confined one.
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <ctime>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "base/file.h"
+#include "base/format.h"
+#include "egress/confine.h"
+#include "egress/landlock_abi.h"
+#include "egress/message.h"
+
+namespace hearth::egress {
+namespace {
+
+// Constant while threads are visited.
+int ruleset_fd = -1;  // -1: the kernel has no Landlock of a version we use
+std::atomic<int> handler_error{0};
+sem_t visited;  // posted by each thread that ran the handler
+
+// Only system calls: it runs in signal handlers. 0 or an errno.
+int confine_own() {
+    ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    const __user_cap_data_struct none[2] = {};
+    if (::syscall(SYS_capset, &header, none) != 0) return errno;
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno;
+    if (ruleset_fd >= 0 && ::syscall(SYS_landlock_restrict_self, ruleset_fd, 0) != 0) return errno;
+    return 0;
+}
+
+void on_visit(int) {
+    const int saved_errno = errno;
+    if (const int error = confine_own(); error != 0) handler_error = error;
+    ::sem_post(&visited);
+    errno = saved_errno;
+}
+
+std::vector<pid_t> threads() {
+    std::vector<pid_t> out;
+    const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir("/proc/self/task"), ::closedir);
+    if (!dir) return out;
+    while (const dirent* entry = ::readdir(dir.get()))
+        if (const pid_t tid = std::atoi(entry->d_name); tid > 0) out.push_back(tid);
+    return out;
+}
+
+bool has_ended(pid_t tid) {
+    return ::syscall(SYS_tgkill, ::getpid(), tid, 0) != 0 && errno == ESRCH;
+}
+
+Status visit(pid_t tid, int signal) {
+    if (::syscall(SYS_tgkill, ::getpid(), tid, signal) != 0) {
+        if (errno == ESRCH) return {};
+        return fail(ErrorKind::internal, errno_text("sandbox: tgkill", errno));
+    }
+    // Ten seconds in short waits, because a thread may end between the list and the signal: a
+    // sanitizer's runtime delivers signals late.
+    for (int i = 0; i < 1000; ++i) {
+        timespec until{};
+        ::clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 10'000'000;
+        if (until.tv_nsec >= 1'000'000'000) ++until.tv_sec, until.tv_nsec -= 1'000'000'000;
+        if (::sem_timedwait(&visited, &until) == 0 || has_ended(tid)) return {};
+    }
+    return fail(ErrorKind::internal,
+                format("sandbox: thread {} does not answer signal {}; start threads that block "
+                       "signals only after the sandbox is entered",
+                       tid, signal));
+}
+
+// A domain that forbids almost nothing by itself: making device nodes, which nobody here does.
+// Being in a domain is the point. Moving files between folders is denied in every domain unless a
+// rule allows it (LANDLOCK_ACCESS_FS_REFER), hence the rule for the whole tree.
+Fd make_ruleset(bool deny_network) {
+    const long abi =
+        ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    if (abi < 2) return Fd();
+    LandlockRuleset rules;
+    rules.handled_access_fs =
+        LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_REFER;
+    std::size_t size = sizeof(rules.handled_access_fs);
+    if (abi >= 4 && deny_network) {
+        rules.handled_access_net = kLandlockNetBindTcp | kLandlockNetConnectTcp;
+        size += sizeof(rules.handled_access_net);
+    }
+    if (abi >= 6 && deny_network) {
+        rules.scoped = kLandlockScopeAbstractUnix;
+        size += sizeof(rules.scoped);
+    }
+    Fd ruleset(int(::syscall(SYS_landlock_create_ruleset, &rules, size, 0)));
+    const Fd root(::open("/", O_PATH | O_CLOEXEC));
+    landlock_path_beneath_attr tree{};
+    tree.allowed_access = LANDLOCK_ACCESS_FS_REFER;
+    tree.parent_fd = root.get();
+    if (!ruleset || !root ||
+        ::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &tree, 0) != 0)
+        return Fd();
+    return ruleset;
+}
+
+Status visit_all(int signal) {
+    std::set<pid_t> done{pid_t(::syscall(SYS_gettid))};
+    for (bool news = true; news;) {
+        news = false;
+        const std::vector<pid_t> now = threads();
+        if (now.empty())
+            return fail(ErrorKind::internal, "sandbox: /proc/self/task is not readable");
+        for (const pid_t tid : now) {
+            if (!done.insert(tid).second) continue;
+            HEARTH_CHECK_OK(visit(tid, signal));
+            news = true;
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Status confine_threads(bool deny_network) {
+    const Fd ruleset = make_ruleset(deny_network);
+    ruleset_fd = ruleset.get();
+    handler_error = confine_own();
+    Status status;
+    if (handler_error == 0) {
+        const int signal = SIGRTMAX - 1;
+        struct sigaction ours{}, before{};
+        ours.sa_handler = on_visit;
+        ours.sa_flags = SA_RESTART;
+        if (::sem_init(&visited, 0, 0) != 0 || ::sigaction(signal, &ours, &before) != 0)
+            return fail(ErrorKind::internal, errno_text("sandbox: sigaction", errno));
+        status = visit_all(signal);
+        ::sigaction(signal, &before, nullptr);
+    }
+    ruleset_fd = -1;
+    if (const int error = handler_error; error != 0 && status)
+        return fail(ErrorKind::internal,
+                    errno_text("sandbox: dropping the rights of a thread", error));
+    return status;
+}
+
+}  // namespace hearth::egress
