@@ -48,11 +48,17 @@ std::optional<GateError> check_coding(const Headers& headers) {
     if (headers.find("Content-Length"))
         return GateError{400, "Content-Length and Transfer-Encoding together"};
     if (same_header(*coding, "chunked")) return std::nullopt;
-    const auto comma = coding->rfind(',');
-    const std::string_view last = trim(comma == coding->npos ? *coding : coding->substr(comma + 1));
-    // RFC 9112, 6.3: without chunked at the end the body has no known end; 6.1: other codings are
-    // not understood here.
-    if (!same_header(last, "chunked"))
+    // RFC 9112, 6.3: without chunked at the end, once, the body has no known end; 6.1: other
+    // codings are not understood here.
+    std::string_view rest = *coding, last;
+    int n_chunked = 0;
+    while (!rest.empty()) {
+        const auto comma = std::min(rest.find(','), rest.size());
+        last = trim(rest.substr(0, comma));
+        n_chunked += same_header(last, "chunked");
+        rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
+    if (n_chunked != 1 || !same_header(last, "chunked"))
         return GateError{400, "Transfer-Encoding must be chunked; the body's end is unknown"};
     return GateError{501, "only the transfer coding chunked is supported"};
 }
@@ -135,7 +141,9 @@ std::optional<std::string> percent_decode(std::string_view text) {
 
 std::size_t HeadScanner::feed(std::string_view bytes) {
     std::size_t n = 0;
-    while (n < bytes.size() && !complete_ && !error_) take(bytes[n++]);
+    const bool had_start_line = n_start_line_ != 0;
+    while (n < bytes.size() && !complete_ && !error_ && had_start_line == (n_start_line_ != 0))
+        take(bytes[n++]);
     return n;
 }
 

@@ -28,7 +28,8 @@ enum class HeadKind : std::uint8_t { request, response };
 class HeadScanner {
   public:
     HeadScanner(HeadKind kind, std::size_t bytes_max) : kind_(kind), max_(bytes_max) {}
-    // Takes bytes up to the end of the head; returns how many. Stops at an error.
+    // Takes bytes up to the end of the start line, then of the head; returns how many. Stops at an
+    // error.
     std::size_t feed(std::string_view bytes);
 
     bool complete() const { return complete_; }

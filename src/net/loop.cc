@@ -11,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -24,21 +25,53 @@ namespace {
 namespace asio = boost::asio;
 using boost::system::error_code;
 
-class LoopPoster final : public Poster {
+// An exception in a piece of work is our own fault; it must not take the loop with it.
+void guarded(Work& work) {
+    try {
+        work();
+    } catch (const std::exception& e) {
+        log_error("io_work_threw", {{"what", e.what()}});
+    }
+}
+
+// Asio does not keep the order between work posted from its own thread and from others; a Reply
+// needs that order, so the queue is ours and Asio is only told that there is something in it.
+class LoopPoster final : public Poster, public std::enable_shared_from_this<LoopPoster> {
   public:
     explicit LoopPoster(asio::io_context& io) : io_(&io) {}
+
     void post(Work work) override {
         const std::lock_guard lock(mutex_);
-        if (io_) asio::post(*io_, std::move(work));
+        if (!io_) return;
+        queue_.push_back(std::move(work));
+        if (!std::exchange(told_, true))
+            asio::post(*io_, [self = shared_from_this()] { self->run(); });
     }
+
+    // The loop is going away. What was queued is destroyed outside of the lock, because it may
+    // post.
     void forget() {
+        std::deque<Work> dropped;  // outlives the lock
         const std::lock_guard lock(mutex_);
         io_ = nullptr;
+        queue_.swap(dropped);
     }
 
   private:
-    std::mutex mutex_;  // guards io_, so that no one posts to a loop that is going away
+    void run() {
+        std::deque<Work> batch;
+        {
+            const std::lock_guard lock(mutex_);
+            batch.swap(queue_);
+            told_ = false;
+        }
+        for (Work& work : batch) guarded(work);
+    }
+
+    std::mutex mutex_;  // guards what follows; held for moves only
     asio::io_context* io_;
+    std::deque<Work> queue_;
+    bool told_ = false;
 };
 
 }  // namespace
@@ -52,18 +85,9 @@ struct Loop::Impl {
           first_timer(io),
           poster(std::make_shared<LoopPoster>(io)) {}
 
-    // A handler's exception is our own fault; the loop outlives it, its connection's owner is told
-    // by what it finds missing.
     void run() {
         pthread_setname_np(pthread_self(), name.c_str());
-        for (;;) {
-            try {
-                io.run();
-                return;
-            } catch (const std::exception& e) {
-                log_error("io_handler_threw", {{"loop", name}, {"what", e.what()}});
-            }
-        }
+        io.run();
     }
 
     const std::string name;
@@ -116,7 +140,7 @@ void Timer::wait_until(TimePoint when, Work work) {
     impl_->timer.expires_at(when);
     impl_->timer.async_wait(
         [impl = impl_, round, work = std::move(work)](const error_code&) mutable {
-            if (impl->round == round) work();
+            if (impl->round == round) guarded(work);
         });
 }
 
@@ -131,7 +155,8 @@ struct Stream::Impl {
     void wait(asio::posix::descriptor_base::wait_type what, std::shared_ptr<Impl> self, Work work) {
         descriptor.async_wait(
             what, [self = std::move(self), work = std::move(work)](const error_code& ec) mutable {
-                if (ec != asio::error::operation_aborted && self->descriptor.is_open()) work();
+                if (ec != asio::error::operation_aborted && self->descriptor.is_open())
+                    guarded(work);
             });
     }
 };
