@@ -153,7 +153,7 @@ def registries(root):
 # Words that have no place in the tree, and why. The pattern of a word is broken so as not to find itself.
 WORDS = [
     (r"\bTO" r"DO\b|\bFIX" r"ME\b|\bX" r"XX\b", "unfinished work belongs into an issue"),
-    (r"(?<![\w.])/wo" r"rk/|/roo" r"t/|/ho" r"me/\w", "a path of one machine"),
+    (r"(?<![\w.])/wo" r"rk/|/roo" r"t/|/ho" r"me/(?!ada\b|user\b)\w", "a path of one machine"),
     (r'"reso' r'lved"\s*:', "the lock file names a package host"),
 ]
 TEXT = source.CODE | {".py", ".mjs", ".js", ".json", ".md", ".txt", ".cmake", ".toml", ".sh", ".jinja", ""}
