@@ -71,9 +71,9 @@ struct Request {
     std::vector<TokenId> prompt;
     Sampling sampling;
     std::int64_t max_tokens = -1;  // -1: to the end of the context
-    std::vector<std::string> stop;
+    std::vector<std::string> stop = {};
     bool ignore_end = false;  // benchmarks: end tokens do not end
-    std::shared_ptr<OutputSink> sink;
+    std::shared_ptr<OutputSink> sink = {};
 };
 
 struct EngineOptions {

@@ -165,7 +165,7 @@ class Planner {
 
     // Sets aside, while requests are admitted, the blocks of all that sequence i has to compute.
     bool promise(std::size_t i) {
-        const std::int64_t n = seq(i).n_tokens + std::max(seq(i).n_todo, out_.n_rows[i]);
+        const std::int64_t n = seq(i).n_tokens + seq(i).n_todo;
         if (bank_.allowed(i, n, limits_.n_blocks) < n) return false;
         bank_.hold(i, n);
         return true;

@@ -29,6 +29,10 @@ std::unexpected<Error> overflow(std::int64_t n_prompt, std::int64_t n_ctx, const
 
 }  // namespace
 
+bool begins_text(const model::Tokenizer& tokenizer, TokenId id) {
+    return tokenizer.is_valid(id) && tokenizer.type(id) != model::TokenType::control;
+}
+
 SeqState Sequence::state() const {
     return {.n_tokens = table.n_tokens(),
             .n_todo = n_known() - table.n_tokens(),
@@ -70,9 +74,8 @@ Result<std::unique_ptr<Sequence>> make_sequence(Request request, const model::To
     seq->tokens = std::move(request.prompt);
     seq->tokens.reserve(std::size_t(n_prompt + seq->n_new_max));
     seq->table.reserve(seq->n_claim);
-    seq->at_text_start = std::all_of(seq->tokens.begin(), seq->tokens.end(), [&](TokenId id) {
-        return tokenizer.piece(id, false).empty();
-    });
+    seq->at_text_start = std::none_of(seq->tokens.begin(), seq->tokens.end(),
+                                      [&](TokenId id) { return begins_text(tokenizer, id); });
     seq->sampling = request.sampling;
     seq->ignore_end = request.ignore_end;
     seq->sink = std::move(request.sink);

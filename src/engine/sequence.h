@@ -53,6 +53,10 @@ struct Sequence {
     std::int64_t admitted_ns = -1, first_token_ns = -1, first_output_ns = -1;  // -1: not yet
 };
 
+// Does the text begin with this token? As Tokenizer::decode has it, so that the text of an answer
+// is what decoding prompt and answer together adds to the prompt's text.
+bool begins_text(const model::Tokenizer& tokenizer, TokenId id);
+
 // Errors: see Engine::submit.
 Result<std::unique_ptr<Sequence>> make_sequence(Request request, const model::Tokenizer& tokenizer,
                                                 std::int64_t n_vocab, std::int64_t n_ctx);

@@ -261,9 +261,7 @@ void StepLoop::next_token(Sequence& seq, std::span<const float> logits) {
 
 std::string StepLoop::piece_of(Sequence& seq, TokenId id) const {
     std::string piece = machine_.tokenizer.piece(id, seq.at_text_start);
-    // SentencePiece's first piece may be a lone space that is dropped: the text has begun all the
-    // same.
-    if (seq.at_text_start) seq.at_text_start = machine_.tokenizer.piece(id, false).empty();
+    seq.at_text_start = seq.at_text_start && !begins_text(machine_.tokenizer, id);
     return piece;
 }
 
