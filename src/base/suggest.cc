@@ -65,9 +65,12 @@ std::vector<std::string> closest_names(std::string_view wanted, std::span<const 
 }
 
 std::string shown_name(std::string_view name) {
-    if (name.size() <= kShownBytes) return utf8_repaired(name);
-    const std::string_view cut = name.substr(0, kShownBytes);
-    return utf8_repaired(cut.substr(0, utf8_complete_prefix(cut))) + "…";
+    // Repaired first, then cut: showing what was shown gives the same text again. Four times the
+    // length is more than enough to fill it.
+    const std::string whole = utf8_repaired(name.substr(0, 4 * kShownBytes));
+    if (whole.size() <= kShownBytes && name.size() <= 4 * kShownBytes) return whole;
+    const std::string_view cut = std::string_view(whole).substr(0, kShownBytes);
+    return std::string(cut.substr(0, utf8_complete_prefix(cut))) + "…";
 }
 
 std::string not_found_text(std::string_view what, std::string_view wanted,
