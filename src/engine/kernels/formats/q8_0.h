@@ -77,6 +77,11 @@ inline void q8_0_tile(float* out, int64_t ld_out, const uint8_t* act, size_t act
         }
         i8tile q[8];
         t_load(q, rows + 2, stride);
+        /* The next tile, a line in about two blocks; without it decode reads at half the memory's
+         * speed. */
+        if (b % 2 == 0)
+            for (int i = 0; i < kQ8Rows; ++i)
+                __builtin_prefetch(w + size_t(kQ8Rows + i) * w_stride);
         const f32x16 d = f_rows_h(rows, stride);
         for (int t = 0; t < T; ++t) {
             const act_q8* a = (const act_q8*)(act + size_t(t) * act_stride);
