@@ -26,6 +26,9 @@ constexpr const char* kNewest =
 Result<std::vector<JournalEntry>> read_slot(Database& database, std::int64_t n,
                                             std::int64_t after_wall_ns) {
     std::vector<JournalEntry> entries;
+    // One snapshot for all that follows: a writer may be creating the tables at this moment. It ends
+    // with the connection.
+    HEARTH_CHECK_OK(database.exec("BEGIN"));
     HEARTH_TRY(const FileState state, inspect(database));
     if (state == FileState::empty) return entries;
     HEARTH_TRY(Statement statement, database.prepare(kNewest));

@@ -14,6 +14,7 @@ inline constexpr std::int64_t kSchemaVersion = 1;           // PRAGMA user_versi
 
 // What a file is, by its header and tables.
 enum class FileState : std::uint8_t { empty, ours };
+// Requires: a transaction, where another process may be writing.
 // Errors: a file of a newer version, or of another program; both are left as they are.
 Result<FileState> inspect(Database& database);
 
