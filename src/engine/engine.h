@@ -68,8 +68,8 @@ class OutputSink {
 };
 
 struct Request {
-    std::vector<TokenId> prompt;
-    Sampling sampling;
+    std::vector<TokenId> prompt = {};
+    Sampling sampling = {};
     std::int64_t max_tokens = -1;  // -1: to the end of the context
     std::vector<std::string> stop = {};
     bool ignore_end = false;  // benchmarks: end tokens do not end

@@ -1,4 +1,5 @@
-// The whole engine on the demo model: text comes out, and it is the same text whatever happens beside it.
+// The whole engine on the demo model: text comes out, and it is the same text whatever happens
+// beside it.
 #include "engine/engine.h"
 
 #include <gtest/gtest.h>
