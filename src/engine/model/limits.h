@@ -25,8 +25,11 @@ inline constexpr std::uint64_t kVocabMax = 1u << 22;
 inline constexpr std::size_t kSpecialBytesMax = 1024;
 
 // Sanity bounds of a config, each well above the largest open model (2026: n_embd 18,432, 126
-// layers, 128 heads, n_ff 53,248, 10 M context). Products of them stay far below 2^63.
+// layers, 128 heads of 576, n_ff 53,248, 10 M context). Products of them stay far below 2^63.
 inline constexpr std::int64_t kEmbdMax = 1 << 17, kLayerMax = 1 << 10, kHeadMax = 1 << 12;
-inline constexpr std::int64_t kHeadDimMax = 1 << 12, kFfMax = 1 << 20, kCtxMax = 1 << 26;
+inline constexpr std::int64_t kHeadDimMax = 1 << 10, kFfMax = 1 << 20, kCtxMax = 1 << 26;
+// Buffers of one step. The largest models above need about 500 MiB for 512 rows; a small file can
+// still claim a shape whose buffers are larger than any machine.
+inline constexpr std::int64_t kScratchBytesMax = std::int64_t(4) << 30;
 
 }  // namespace hearth::model

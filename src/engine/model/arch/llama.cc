@@ -110,7 +110,7 @@ class Llama final : public Network {
 
   private:
     Status load_layer(TensorTable& tensors, std::int64_t index);
-    void make_scratch(Device& device);
+    Status make_scratch(Device& device);
     void attend(Device& device, KvStore& kv, const Layer& w, std::int64_t index, const Step& step);
     void feed_forward(Device& device, const Layer& w, std::int64_t n_rows);
 
@@ -154,9 +154,16 @@ Status Llama::load_layer(TensorTable& tensors, std::int64_t index) {
     return {};
 }
 
-void Llama::make_scratch(Device& device) {
+Status Llama::make_scratch(Device& device) {
     const Config& c = config_;
     const std::int64_t q = c.n_head * c.head_dim, kv = c.n_head_kv * c.head_dim;
+    const std::int64_t bytes = 4 * (max_rows_ * 2 * (c.n_embd + q + kv + c.n_ff) +
+                                    max_logits_ * (c.n_embd + c.n_vocab));
+    if (bytes > kScratchBytesMax)
+        return fail(ErrorKind::does_not_fit,
+                    format("a step of {} rows needs {} bytes of buffers, the limit is {}; lower the "
+                           "number of tokens in a batch",
+                           max_rows_, bytes, kScratchBytesMax));
     x_ = device.make_mat(max_rows_, c.n_embd);
     h_ = device.make_mat(max_rows_, c.n_embd);
     q_ = device.make_mat(max_rows_, q);
@@ -168,6 +175,7 @@ void Llama::make_scratch(Device& device) {
     last_ = device.make_mat(max_logits_, c.n_embd);
     logits_ = device.make_mat(max_logits_, c.n_vocab);
     device.reserve(std::max(max_rows_, max_logits_), std::max({c.n_embd, q, c.n_ff}));
+    return {};
 }
 
 Result<std::unique_ptr<Network>> Llama::load(const Gguf& gguf, const Config& config, Device& device,
@@ -200,7 +208,7 @@ Result<std::unique_ptr<Network>> Llama::load(const Gguf& gguf, const Config& con
                   .freq_base = c.rope_freq_base,
                   .freq_scale = c.rope_freq_scale,
                   .freq_factors = out->freq_factors_.empty() ? nullptr : out->freq_factors_.data()};
-    out->make_scratch(device);
+    HEARTH_CHECK_OK(out->make_scratch(device));
     return out;
 }
 

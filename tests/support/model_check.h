@@ -1,0 +1,83 @@
+// Running a loaded model directly, without the engine, and comparing what it says with
+// ReferenceLlama.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/model/device.h"
+#include "engine/model/model.h"
+#include "support/reference_llama.h"
+
+namespace hearth::test {
+
+using Ids = std::vector<std::int32_t>;
+
+// The ISAs that this machine runs, the scalar oracle first.
+std::vector<std::string> supported_isas();
+
+// One sequence through a network. Its cache blocks are scattered, so that block tables matter.
+class Runner {
+  public:
+    // kv: "f32" or "f16". Requires: the model was loaded on the device with max_rows = max_logits
+    // = 64.
+    Runner(model::Model& model, model::Device& device, const std::string& kv, std::int64_t n_ctx);
+    // Appends ids, in steps of `chunk` rows at most (64 at most). Logits [ids.size(), V] of all
+    // rows.
+    std::vector<float> feed(const Ids& ids, std::int64_t chunk = 64);
+    // Feeds the prompt, then takes the largest logit each time. Stops before an end token and after
+    // n.
+    Ids greedy(const Ids& prompt, std::int64_t n);
+
+  private:
+    model::Model& model_;
+    model::Device& device_;
+    std::unique_ptr<model::KvStore> kv_;
+    std::vector<BlockId> blocks_;
+    std::int64_t pos_ = 0;
+};
+
+// How far logits are from exact ones, at worst over all positions of a sequence.
+struct Deviation {
+    double logit = 0;    // of any token
+    double logprob = 0;  // of the token that follows in the sequence
+    double gap = 0;      // between the exact best token and the best other one
+    Deviation& worse(const Deviation& other);
+};
+Deviation deviation(std::span<const double> exact, std::span<const double> other, const Ids& ids);
+Deviation deviation(std::span<const double> exact, const std::vector<float>& other, const Ids& ids);
+
+// The bound on Deviation that rounding explains: mean + 6 standard deviations, over n_runs Monte
+// Carlo passes, of the worst deviation of a pass over all sequences. The worst of some 10^6 logits
+// varies little from pass to pass, so 6 of its standard deviations is far beyond what a sound
+// engine reaches, and wrong arithmetic is farther still: the mutations in the tests show it.
+Deviation rounding_bound(const ReferenceLlama& reference, const std::vector<Ids>& sequences,
+                         bool kv_f16, int n_runs, std::uint64_t seed);
+
+// Differences between the best and the second-best logit at each position.
+std::vector<double> gaps(std::span<const double> logits, std::int64_t n_vocab);
+// The best token at each position.
+Ids best(std::span<const double> logits, std::int64_t n_vocab);
+// Log-probability of ids[t + 1] at each position t.
+std::vector<double> logprobs(std::span<const double> logits, const Ids& ids);
+
+// A device with one thing wrong: what the comparisons must be able to see.
+enum class Mistake {
+    none,
+    half_split_rope,    // pairs (i, i + n_rot / 2) instead of neighbours
+    freq_base,          // 500000 instead of the file's
+    eps_smaller,        // a tenth of the file's
+    eps_larger,         // 100 times the file's
+    scale_by_head_dim,  // 1 / Dh instead of 1 / sqrt(Dh)
+    scale_5_percent,    // 5 % too large
+};
+std::unique_ptr<model::Device> mistaken(model::Device& right, Mistake mistake);
+const char* name_of(Mistake mistake);
+inline constexpr Mistake kMistakes[] = {Mistake::half_split_rope,   Mistake::freq_base,
+                                        Mistake::eps_smaller,       Mistake::eps_larger,
+                                        Mistake::scale_by_head_dim, Mistake::scale_5_percent};
+
+}  // namespace hearth::test
