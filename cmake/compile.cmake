@@ -40,8 +40,8 @@ else()
     add_link_options(-static-libstdc++ -static-libgcc)
 endif()
 
-# Heavy sources (Beast, CLI11) reach 0.8 GB in the compiler: at most two at a time.
-set_property(GLOBAL APPEND PROPERTY JOB_POOLS heavy=2 link=1)
+# A link with sanitizers reaches a gigabyte: one at a time. Compiling is bounded by scripts/build.
+set_property(GLOBAL APPEND PROPERTY JOB_POOLS link=1)
 set(CMAKE_JOB_POOL_LINK link)
 
 set(OPENSSL_USE_STATIC_LIBS ON)

@@ -9,7 +9,7 @@ POWERS = [
     ("CLI/", "CLI11"), ("toml++/", "toml++"), ("sqlite3.h", "sqlite"), ("seccomp.h", "seccomp"),
     ("utf8proc.h", "utf8proc"), ("pcre2.h", "pcre2"), ("zlib.h", "zlib"), ("zstd.h", "zstd"),
     ("xxhash.h", "xxhash"), ("sys/socket.h", "sockets"), ("sys/un.h", "sockets"),
-    ("netinet/", "sockets"), ("arpa/", "sockets"), ("netdb.h", "sockets"), ("linux/seccomp.h", "seccomp"),
+    ("netinet/", "sockets"), ("netdb.h", "sockets"), ("linux/seccomp.h", "seccomp"),
     ("linux/filter.h", "seccomp"),
 ]
 # Folders of headers that come with the compiler, the C library or the kernel.
