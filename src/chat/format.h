@@ -14,12 +14,22 @@
 
 namespace hearth::chat {
 
+namespace jinja {
+class Template;
+}
+
 // What a format may know of the model, taken from its file.
 struct FormatModel {
     std::string chat_template;  // Jinja source; may be empty
     std::string bos_token, eos_token;
     std::int64_t now_unix_s = 0;  // for strftime_now; a parameter, so that rendering is repeatable
+
+    // Filled by prepare(): the parsed template. Without it every render parses the template again.
+    std::shared_ptr<const jinja::Template> parsed = {};
+    bool wants_parts = false;  // the template takes content only as a list of parts
 };
+// Once per model. Errors: invalid_request with the place in the template that is wrong.
+Status prepare(FormatModel& model);
 
 // Parses one answer's text as it arrives: text, thinking and tool calls come out in order, and what
 // turns out not to be a well-formed call comes out as text. Nothing is lost but the call's own markup.
@@ -39,6 +49,11 @@ struct Format {
     // Errors: invalid_request when the template refuses the messages (its words in the message).
     Result<std::string> (*render)(const FormatModel&, const ChatRequest&);
     std::unique_ptr<AnswerParser> (*new_parser)(const ChatRequest&, std::int64_t answer_index);
+    // The same, knowing the model and the prompt that render() gave: also parses thinking, which a
+    // template may mention and a prompt may have opened.
+    std::unique_ptr<AnswerParser> (*new_parser_for)(const FormatModel&, const ChatRequest&,
+                                                    std::string_view prompt,
+                                                    std::int64_t answer_index);
 };
 
 extern const Format* const format_table[];

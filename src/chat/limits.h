@@ -21,6 +21,9 @@ inline constexpr double kPenaltyMax = 2;                   // as OpenAI, both si
 inline constexpr double kRepeatPenaltyMax = 10;  // 1 is off, 1.1 usual; 10 bans every repeat
 inline constexpr double kLogitBiasMax = 100;     // as OpenAI, both signs
 
+// A model may open a call and never end it: as much is held back before it is shown as text.
+inline constexpr std::size_t kCallBytesMax = 1u << 20;
+
 // What an upstream may make us hold while it streams one answer.
 inline constexpr std::size_t kUpstreamCallsMax = 1024;  // tool calls of one answer
 inline constexpr std::size_t kUpstreamPendingBytesMax = 1u
