@@ -1,12 +1,76 @@
-// hearth: the program's entry.
-#include <cstdio>
+// hearth: the program's entry. The order here is the program's first promise:
+//   1. as the broker: nothing else
+//   2. read the command line and the configuration
+//   3. open what must be open beforehand: listening sockets, the broker with its allow-list
+//   4. close the sandbox: from here on this process cannot connect
+//   5. the command's body, which is the first to read models, prompts and requests
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+
+#include "app/cli.h"
+#include "base/log.h"
+#include "egress/door.h"
+#include "egress/sandbox.h"
+
+namespace hearth::app {
+namespace {
+
+Result<ConfigFile> load_config(const Invocation& invocation, const store::Folders& folders) {
+    if (!invocation.config_path.empty()) return read_config(invocation.config_path);
+    auto config = read_config(folders.config_file());
+    // Without a file everything has its default; one that is named must exist.
+    if (!config && config.error().kind == ErrorKind::not_found) return ConfigFile{};
+    return config;
+}
+
+LogLevel level_of(const std::string& name) {
+    if (name == "debug") return LogLevel::debug;
+    if (name == "info") return LogLevel::info;
+    if (name == "error") return LogLevel::error;
+    if (name == "off") return LogLevel::off;
+    return LogLevel::warn;
+}
+
+int run(Invocation& invocation) {
+    const bool json = invocation.json;
+    const store::Environment environment = store::process_environment();
+    std::error_code ignored;
+    auto folders =
+        store::resolve_folders(environment, std::filesystem::current_path(ignored).string());
+    if (!folders) return report(folders.error(), json);
+    auto config = load_config(invocation, *folders);
+    if (!config) return report(config.error(), json) == kNotFound ? kNotFound : kUsage;
+    auto settings = Settings::resolve(invocation.flags, environment, std::move(*config));
+    if (!settings) return report(settings.error(), json), kUsage;
+
+    LogLevel level = level_of(settings->text("log.level"));
+    if (invocation.verbose) level = std::min(level, LogLevel::info);
+    const bool json_log = settings->text("log.style") == "json";
+    set_log(level, json_log ? LogStyle::json : LogStyle::text);
+
+    Context context{.settings = std::move(*settings), .folders = std::move(*folders)};
+    context.json = json;
+    context.quiet = invocation.quiet;
+    if (invocation.serves) {
+        if (Status ok = prepare_serve(context); !ok) return report(ok.error(), json);
+    }
+    if (invocation.may_leave) {
+        if (Status ok = prepare_door(context); !ok) return report(ok.error(), json);
+    }
+    if (Status ok = egress::enter_sandbox(); !ok) return report(ok.error(), json);
+    return invocation.body(context);
+}
+
+}  // namespace
+}  // namespace hearth::app
 
 int main(int argc, char** argv) {
-    if (argc == 2 && std::strcmp(argv[1], "--version") == 0) {
-        std::puts("hearth " HEARTH_VERSION);
-        return 0;
-    }
-    std::fputs("usage: hearth --version\n", stderr);
-    return 2;
+    std::signal(SIGPIPE, SIG_IGN);
+    if (argc == 3 && std::strcmp(argv[1], "egress-broker") == 0)
+        return hearth::egress::broker_main(std::atoi(argv[2]));
+    hearth::app::Parsed parsed = hearth::app::parse_command_line(argc, argv);
+    if (!parsed.invocation) return parsed.exit_code;
+    return hearth::app::run(*parsed.invocation);
 }

@@ -1,0 +1,29 @@
+// The command line, parsed: which command, its arguments, and the settings that flags gave.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "app/commands.h"
+
+namespace hearth::app {
+
+struct Invocation {
+    std::map<std::string, std::string> flags;  // setting name → text
+    std::string config_path;                   // --config; empty: the usual place
+    bool json = false, quiet = false, verbose = false;
+    bool serves = false;                                   // wants listeners
+    bool may_leave = false;                                // wants the door
+    std::function<int(Context&)> body;
+};
+
+// Nothing to run (help, version, a usage error): the exit code.
+struct Parsed {
+    std::optional<Invocation> invocation;
+    int exit_code = 0;
+};
+Parsed parse_command_line(int argc, char** argv);
+
+}  // namespace hearth::app

@@ -1,0 +1,79 @@
+// audit tail: the newest records of the journal.
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "app/commands.h"
+#include "base/clock.h"
+#include "base/format.h"
+#include "journal/journal.h"
+
+namespace hearth::app {
+namespace {
+
+volatile std::sig_atomic_t g_stop = 0;
+
+// The fields that tell a person what happened, in one line; --json has all.
+std::string line_of(const journal::JournalEntry& entry) {
+    std::string line = format("{} {:<8} {}", rfc3339(entry.wall_ns).substr(0, 19), entry.event,
+                              entry.request_id);
+    const auto record = parse_json(entry.json);
+    if (!record || !record->is_object()) return line;
+    for (const char* key : {"route", "model", "upstream", "reason", "sensitivity", "outcome", "error",
+                            "destination", "http_status", "output_tokens", "cost_microusd"}) {
+        const auto it = record->find(key);
+        if (it == record->end() || it->is_null() || *it == "" || *it == 0) continue;
+        line += format(" {}={}", key, it->is_string() ? it->get<std::string>() : to_text(*it));
+    }
+    return line;
+}
+
+void print_json(const journal::JournalEntry& entry, JsonWriter& out) {
+    out.begin_object()
+        .field("seq", entry.seq)
+        .field("ts", rfc3339(entry.wall_ns))
+        .field("event", entry.event)
+        .field("request_id", entry.request_id)
+        .key("record")
+        .raw(entry.json)
+        .end_object();
+}
+
+}  // namespace
+
+int audit_tail_command(Context& context, const AuditArgs& args) {
+    const std::string folder = context.folders.journal();
+    std::signal(SIGINT, [](int) { g_stop = 1; });
+    std::int64_t newest = 0;
+    bool first = true;
+    do {
+        auto entries = first ? journal::read_tail(folder, args.n)
+                             : journal::read_tail(folder, 100'000, newest);
+        if (!entries) return report(entries.error(), context.json);
+        if (context.json && !args.follow) {
+            JsonWriter out;
+            out.begin_object().key("records").begin_array();
+            for (const auto& entry : *entries) print_json(entry, out);
+            std::puts(out.end_array().end_object().text().c_str());
+            return kDone;
+        }
+        for (const auto& entry : *entries) {
+            JsonWriter out;
+            if (context.json) print_json(entry, out);
+            std::puts(context.json ? out.text().c_str() : line_of(entry).c_str());
+            newest = std::max(newest, entry.wall_ns);
+        }
+        std::fflush(stdout);
+        if (first && entries->empty() && !args.follow && !context.quiet)
+            std::fprintf(stderr, "the journal in %s is empty\n", folder.c_str());
+        first = false;
+        if (args.follow) {
+            const timespec pause{0, 250'000'000};
+            nanosleep(&pause, nullptr);
+        }
+    } while (args.follow && !g_stop);
+    return kDone;
+}
+
+}  // namespace hearth::app

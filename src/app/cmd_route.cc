@@ -1,0 +1,57 @@
+// route explain: the decision for a request, without running it or writing it down.
+#include <cstdio>
+
+#include "app/open.h"
+#include "base/format.h"
+#include "chat/dialect.h"
+
+namespace hearth::app {
+namespace {
+
+void print_decision(const route::Decision& decision, const std::vector<route::Target>& targets) {
+    if (decision.refused) {
+        std::printf("refused (%s): %s\n", decision.reason.c_str(), decision.error.message.c_str());
+    } else {
+        std::printf("%s (%s), reason %s\n", route::label_of(targets[decision.target]).c_str(),
+                    route::name_of(targets[decision.target].tier), decision.reason.c_str());
+        for (const std::size_t i : decision.fallbacks)
+            std::printf("  else %s\n", route::label_of(targets[i]).c_str());
+        std::printf("cost at most %lld micro-dollars\n", (long long)decision.cost_microusd_max);
+    }
+    std::printf("class %s; policy %s\n", chat::name_of(decision.sensitivity),
+                decision.policy_version.c_str());
+    for (const route::Step& step : decision.steps) {
+        std::string removed;
+        for (const std::string& label : step.removed) removed += (removed.empty() ? "" : ", ") + label;
+        std::printf("  %-12s %s%s%s\n", step.rule.c_str(), step.input.c_str(),
+                    removed.empty() ? "" : "; removed ", removed.c_str());
+    }
+}
+
+}  // namespace
+
+int route_explain_command(Context& context, const RouteArgs& args) {
+    const auto text = read_text(args.file);
+    if (!text) return report(text.error(), context.json);
+    const chat::Dialect* openai = chat::find_dialect("openai");
+    auto request = openai->read_request("/v1/chat/completions", *text);
+    if (!request) return report(request.error(), context.json);
+    if (!args.model.empty()) request->model = args.model;
+    if (!args.sensitivity.empty())
+        request->stated_sensitivity = chat::sensitivity_from(args.sensitivity);
+
+    auto models = all_models(context);
+    if (!models) return report(models.error(), context.json);
+    serve::Places places(local_places(context, std::move(*models)),
+                         context.settings.config().upstreams, nullptr);
+    serve::Explanation why = serve::explain(places, policy_settings(context), *request,
+                                            context.settings.boolean("route.offline"));
+    if (context.json) {
+        std::puts(why.json.c_str());
+    } else {
+        print_decision(why.decision, why.targets);
+    }
+    return why.decision.refused ? kRefused : kDone;
+}
+
+}  // namespace hearth::app

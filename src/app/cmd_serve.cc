@@ -1,0 +1,114 @@
+// serve: the server's life, from its first line to SIGTERM.
+#include <pthread.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "app/open.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "serve/limits.h"
+#include "serve/server.h"
+
+namespace hearth::app {
+namespace {
+
+sigset_t stop_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+}
+
+std::vector<std::string> split_names(const std::string& text) {
+    std::vector<std::string> names;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t comma = std::min(text.find(',', at), text.size());
+        std::string name = text.substr(at, comma - at);
+        std::erase(name, ' ');
+        if (!name.empty()) names.push_back(std::move(name));
+        at = comma + 1;
+    }
+    return names;
+}
+
+void print_hints(const std::string& address) {
+    std::fprintf(stderr,
+                 "OpenAI base URL: http://%s/v1 (any key)\n"
+                 "try: curl http://%s/v1/chat/completions -H 'content-type: application/json' \\\n"
+                 "     -d '{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n",
+                 address.c_str(), address.c_str());
+}
+
+}  // namespace
+
+Status prepare_serve(Context& context) {
+    // Before any thread exists, so that all inherit it: stop signals are waited for, not delivered.
+    const sigset_t set = stop_signals();
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    const std::string& host = context.settings.text("serve.host");
+    if (!net::is_loopback(host))
+        return fail(ErrorKind::forbidden_by_policy,
+                    format("listening on {} would let other machines in, and there are no keys to "
+                           "tell them apart; use --host 127.0.0.1", host));
+    HEARTH_TRY(net::Listener tcp,
+               net::listen_tcp(host, int(context.settings.integer("serve.port"))));
+    context.listeners.push_back(std::move(tcp));
+    HEARTH_CHECK_OK(make_folders(context.folders.state));
+    auto local = net::listen_unix(context.folders.state + "/hearth.sock");
+    // A second server on another port is fine; the socket belongs to the first.
+    if (local) {
+        context.listeners.push_back(std::move(*local));
+    } else {
+        log_warn("no_unix_socket", {{"why", local.error().message}});
+    }
+    return {};
+}
+
+int serve_command(Context& context, const ServeArgs& args) {
+    std::vector<model::ModelSource> models;
+    for (const std::string& name : args.models) {
+        auto source = find_model(context, name);
+        if (!source) return report(source.error(), context.json);
+        models.push_back(std::move(*source));
+    }
+    if (models.empty()) {
+        auto all = all_models(context);
+        if (!all) return report(all.error(), context.json);
+        models = std::move(*all);
+    }
+    auto owned = open_house(context, std::move(models));
+    if (!owned) return report(owned.error(), context.json);
+    serve::House& house = *(*owned)->house;
+    // Models that were named must load now, so that a wrong one is said at once; of the store's,
+    // the first is what most requests ask for.
+    const std::size_t n_eager = std::max<std::size_t>(1, args.models.size());
+    for (std::size_t i = 0; i < n_eager; ++i) {
+        auto local = house.places.local(i);
+        if (!local) return report(local.error(), context.json);
+        const engine::MemoryPlan plan = (*local)->engine().memory();
+        log_info("memory_plan", {{"model", (*local)->engine().model().info().name},
+                                 {"weights_bytes", plan.weights_bytes},
+                                 {"kv_bytes", plan.kv_bytes},
+                                 {"compute_bytes", plan.compute_bytes}});
+    }
+    const std::string address = context.listeners.front().address;
+    serve::AdmissionRules rules;
+    rules.host_names = split_names(context.settings.text("serve.host_names"));
+    auto server = serve::Server::start(house, std::move(context.listeners), rules);
+    std::printf("listening on http://%s\n", address.c_str());
+    std::fflush(stdout);
+    if (!context.quiet) print_hints(address);
+
+    const sigset_t set = stop_signals();
+    int signal = 0;
+    sigwait(&set, &signal);
+    log_info("stopping", {{"signal", signal}});
+    const bool whole = server->drain(serve::kDrainMs);
+    server.reset();
+    if (!whole) log_warn("requests_cut", {{"after_ms", serve::kDrainMs}});
+    return kDone;
+}
+
+}  // namespace hearth::app

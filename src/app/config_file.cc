@@ -1,0 +1,188 @@
+// config.toml: the settings table's rows by section, and [[upstream]] blocks. The one file that knows
+// toml++.
+#include "app/settings.h"
+
+#include <cstdlib>
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/file.h"
+#include "base/format.h"
+
+namespace hearth::app {
+namespace {
+
+constexpr std::size_t kConfigBytesMax = 1 << 20;
+
+class Reader {
+  public:
+    Reader(const std::string& path, ConfigFile& out) : path_(path), out_(out) {}
+
+    Status read(const toml::table& root) {
+        for (const auto& [key, node] : root) {
+            if (key == "upstream") {
+                HEARTH_CHECK_OK(read_upstreams(node));
+            } else if (const toml::table* section = node.as_table()) {
+                for (const auto& [name, value] : *section)
+                    HEARTH_CHECK_OK(read_setting(format("{}.{}", key.str(), name.str()), value));
+            } else {
+                return refuse(node, format("unknown key {}; settings stand in sections such as "
+                                           "[serve], see `hearth config show`", key.str()));
+            }
+        }
+        return {};
+    }
+
+  private:
+    std::unexpected<Error> refuse(const toml::node& at, const std::string& message) const {
+        const auto where = at.source().begin;
+        return fail(ErrorKind::invalid_request,
+                    format("{}:{}:{}: {}", path_, where.line, where.column, message));
+    }
+
+    Status read_setting(const std::string& name, const toml::node& value) {
+        const auto spec = std::ranges::find_if(
+            kSettings, [&](const SettingSpec& s) { return name == s.name; });
+        if (spec == kSettings.end())
+            return refuse(value, format("unknown setting {}; `hearth config show` lists all", name));
+        if (const auto* text = value.as_string()) {
+            out_.values[name] = text->get();
+        } else if (const auto* number = value.as_integer()) {
+            out_.values[name] = std::to_string(number->get());
+        } else if (const auto* truth = value.as_boolean()) {
+            out_.values[name] = truth->get() ? "true" : "false";
+        } else {
+            return refuse(value, format("{} must be text, a whole number, true or false", name));
+        }
+        return {};
+    }
+
+    Status read_upstreams(const toml::node& node) {
+        const toml::array* blocks = node.as_array();
+        if (!blocks || !blocks->is_array_of_tables())
+            return refuse(node, "upstreams are written as [[upstream]] blocks");
+        for (const toml::node& block : *blocks) HEARTH_CHECK_OK(read_upstream(*block.as_table()));
+        return {};
+    }
+
+    Status check_keys(const toml::table& table, const std::set<std::string_view>& known) const {
+        for (const auto& [key, value] : table) {
+            if (!known.contains(key.str()))
+                return refuse(value, format("unknown key {} in [[upstream]]", key.str()));
+        }
+        return {};
+    }
+
+    // The text at key; fallback where it is absent.
+    Result<std::string> text(const toml::table& table, std::string_view key,
+                             std::optional<std::string> fallback) const {
+        const toml::node* node = table.get(key);
+        if (!node && fallback) return *fallback;
+        if (!node) return refuse(table, format("[[upstream]] needs {}", key));
+        if (!node->is_string()) return refuse(*node, format("{} must be text", key));
+        return node->as_string()->get();
+    }
+
+    Result<double> price(const toml::table& table, std::string_view key) const {
+        const toml::node* node = table.get(key);
+        if (!node) return 0.0;
+        const auto value = node->value<double>();
+        if (!value || !(*value >= 0 && *value < 1e6))
+            return refuse(*node, format("{} must be a price of 0 or more", key));
+        return *value;
+    }
+
+    Status read_upstream(const toml::table& table) {
+        HEARTH_CHECK_OK(check_keys(table, {"name", "dialect", "base_url", "tier", "key_env", "models",
+                                           "ca_file", "connect_timeout_s", "first_byte_timeout_s",
+                                           "idle_timeout_s"}));
+        backend::UpstreamConfig upstream;
+        HEARTH_TRY(upstream.name, text(table, "name", std::nullopt));
+        HEARTH_TRY(upstream.dialect, text(table, "dialect", "openai"));
+        HEARTH_TRY(upstream.base_url, text(table, "base_url", std::nullopt));
+        HEARTH_TRY(upstream.ca_file, text(table, "ca_file", ""));
+        HEARTH_TRY(const std::string tier, text(table, "tier", "cloud"));
+        if (tier != "cloud" && tier != "fleet")
+            return refuse(*table.get("tier"), "tier must be cloud or fleet");
+        upstream.tier = tier == "cloud" ? route::Tier::cloud : route::Tier::fleet;
+        // A configuration file is shown, copied and committed; keys stay in the environment.
+        HEARTH_TRY(upstream.key_env, text(table, "key_env", ""));
+        HEARTH_CHECK_OK(read_seconds(table, "connect_timeout_s", upstream.connect_timeout_ms));
+        HEARTH_CHECK_OK(read_seconds(table, "first_byte_timeout_s", upstream.head_timeout_ms));
+        HEARTH_CHECK_OK(read_seconds(table, "idle_timeout_s", upstream.idle_timeout_ms));
+        for (const auto& other : out_.upstreams) {
+            if (other.name == upstream.name)
+                return refuse(table, format("two upstreams are called {}", upstream.name));
+        }
+        HEARTH_CHECK_OK(read_models(table, upstream));
+        if (Status ok = backend::check(upstream); !ok) return refuse(table, ok.error().message);
+        out_.upstreams.push_back(std::move(upstream));
+        return {};
+    }
+
+    Status read_seconds(const toml::table& table, std::string_view key, std::int64_t& to_ms) const {
+        const toml::node* node = table.get(key);
+        if (!node) return {};
+        const auto seconds = node->value<double>();
+        if (!seconds || !(*seconds > 0 && *seconds <= 86'400))
+            return refuse(*node, format("{} must be seconds, more than 0, at most 86400", key));
+        to_ms = std::int64_t(*seconds * 1000);
+        return {};
+    }
+
+    Status read_models(const toml::table& table, backend::UpstreamConfig& upstream) {
+        const toml::node* node = table.get("models");
+        const toml::array* models = node ? node->as_array() : nullptr;
+        if (!models || models->empty())
+            return refuse(table, "[[upstream]] needs models = [ { name = \"…\" }, … ]");
+        for (const toml::node& item : *models) {
+            const toml::table* m = item.as_table();
+            if (!m) return refuse(item, "each model is a table: { name = \"…\", context = … }");
+            HEARTH_CHECK_OK(check_keys(*m, {"name", "input_usd_per_mtok", "output_usd_per_mtok",
+                                            "context", "modalities", "tools"}));
+            route::Target target;
+            target.tier = upstream.tier;
+            target.upstream = upstream.name;
+            HEARTH_TRY(target.model, text(*m, "name", std::nullopt));
+            HEARTH_TRY(target.input_usd_per_mtok, price(*m, "input_usd_per_mtok"));
+            HEARTH_TRY(target.output_usd_per_mtok, price(*m, "output_usd_per_mtok"));
+            target.n_ctx = (*m)["context"].value_or<std::int64_t>(0);
+            target.takes_tools = (*m)["tools"].value_or(true);
+            if (const toml::array* modalities = (*m)["modalities"].as_array()) {
+                for (const toml::node& kind : *modalities)
+                    target.takes_images |= kind.value_or<std::string>("") == "image";
+            }
+            upstream.models.push_back(std::move(target));
+        }
+        return {};
+    }
+
+    const std::string& path_;
+    ConfigFile& out_;
+};
+
+}  // namespace
+
+Result<ConfigFile> parse_config(std::string_view text, const std::string& path) {
+    const toml::parse_result parsed = toml::parse(text, path);
+    if (!parsed) {
+        const toml::parse_error& error = parsed.error();
+        const auto where = error.source().begin;
+        return fail(ErrorKind::invalid_request, format("{}:{}:{}: {}", path, where.line, where.column,
+                                                       error.description()));
+    }
+    ConfigFile config;
+    config.path = path;
+    HEARTH_CHECK_OK(Reader(path, config).read(parsed.table()));
+    return config;
+}
+
+Result<ConfigFile> read_config(const std::string& path) {
+    HEARTH_TRY(const std::string text, read_file(path, kConfigBytesMax));
+    return parse_config(text, path);
+}
+
+}  // namespace hearth::app

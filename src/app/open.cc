@@ -1,0 +1,178 @@
+#include "app/open.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <thread>
+
+#include "app/demo_model.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "store/store.h"
+
+namespace hearth::app {
+namespace {
+
+// A text that a person feeds to a command; a context of a million tokens is about 4 MB.
+constexpr std::size_t kTextBytesMax = 256u << 20;
+
+store::Store store_of(const Context& context) {
+    return store::Store(context.folders.models(), {{"demo", demo_model()}});
+}
+
+chat::Sensitivity sensitivity_of(const std::string& name) {
+    return chat::sensitivity_from(name).value_or(chat::Sensitivity::confidential);
+}
+
+journal::Sync sync_of(const std::string& name) {
+    if (name == "none") return journal::Sync::none;
+    return name == "each" ? journal::Sync::each : journal::Sync::group;
+}
+
+}  // namespace
+
+Result<model::ModelSource> find_model(const Context& context, const std::string& name) {
+    return store_of(context).resolve(name);
+}
+
+Result<std::vector<model::ModelSource>> all_models(const Context& context) {
+    const store::Store store = store_of(context);
+    HEARTH_TRY(const auto entries, store.list());
+    std::vector<model::ModelSource> models;
+    for (const store::ModelEntry& entry : entries) {
+        HEARTH_TRY(model::ModelSource source, store.resolve(entry.name));
+        models.push_back(std::move(source));
+    }
+    return models;
+}
+
+engine::EngineOptions engine_options(const Context& context) {
+    const Settings& s = context.settings;
+    engine::EngineOptions options;
+    options.n_ctx = s.integer("engine.ctx");
+    options.n_parallel = s.integer("engine.parallel");
+    options.n_batch_tokens = s.integer("engine.batch_tokens");
+    options.n_queue = s.integer("engine.queue");
+    options.kv_type = s.text("engine.kv");
+    return options;
+}
+
+backend::LocalOptions local_options(const Context& context, const std::string& model) {
+    backend::LocalOptions options;
+    options.engine = engine_options(context);
+    options.isa = context.settings.text("engine.isa");
+    options.n_threads = int(context.settings.integer("engine.threads"));
+    // demo was trained for tasks with one right answer; chance only spoils them.
+    if (model == "demo") options.defaults.temperature = 0;
+    return options;
+}
+
+std::vector<serve::LocalPlace> local_places(const Context& context,
+                                            std::vector<model::ModelSource> models) {
+    std::vector<serve::LocalPlace> places;
+    for (model::ModelSource& source : models) {
+        backend::LocalOptions options = local_options(context, source.name);
+        places.push_back({std::move(source), std::move(options)});
+    }
+    return places;
+}
+
+Result<std::unique_ptr<engine::Engine>> open_engine(const Context& context, const std::string& model,
+                                                    engine::EngineOptions options) {
+    HEARTH_TRY(const model::ModelSource source, find_model(context, model));
+    HEARTH_TRY(auto device,
+               model::make_cpu_device(context.settings.text("engine.isa"),
+                                      int(context.settings.integer("engine.threads"))));
+    return engine::Engine::start(source, std::move(device), options);
+}
+
+route::PolicySettings policy_settings(const Context& context) {
+    route::PolicySettings policy;
+    policy.keep_from = sensitivity_of(context.settings.text("route.keep_from"));
+    policy.fallback = context.settings.boolean("route.fallback");
+    return policy;
+}
+
+Status prepare_door(Context& context) {
+    std::vector<backend::UpstreamConfig>& upstreams = context.settings.upstreams();
+    if (upstreams.empty() || context.settings.boolean("route.offline")) return {};
+    std::vector<egress::AllowRule> rules;
+    for (backend::UpstreamConfig& upstream : upstreams) {
+        if (!upstream.key_env.empty()) {
+            const char* key = std::getenv(upstream.key_env.c_str());
+            if (!key || !*key)
+                return fail(ErrorKind::invalid_request,
+                            format("upstream {} takes its key from the environment variable {}, "
+                                   "which is not set", upstream.name, upstream.key_env));
+            upstream.key = Secret(key);
+        }
+        rules.push_back(backend::allow_rule(upstream));
+    }
+    HEARTH_TRY(context.door, egress::Door::open(std::move(rules), [&context](egress::Receipt r) {
+                   if (context.on_receipt) context.on_receipt(std::move(r));
+               }));
+    return {};
+}
+
+OwnedHouse::~OwnedHouse() {
+    // Readers are gone by now; engines notice at their next step, upstreams at once.
+    constexpr int kTries = 500;
+    for (int i = 0; metrics.open_requests > 0 && i < kTries; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    if (metrics.open_requests > 0)
+        log_error("requests_open_at_exit", {{"n", metrics.open_requests.load()}});
+}
+
+Result<std::unique_ptr<OwnedHouse>> open_house(Context& context,
+                                               std::vector<model::ModelSource> locals) {
+    auto owned = std::make_unique<OwnedHouse>();
+    const std::string folder = context.folders.journal();
+    HEARTH_CHECK_OK(make_folders(folder));
+    HEARTH_TRY(owned->journal,
+               journal::Journal::open({folder, sync_of(context.settings.text("journal.sync"))}));
+    owned->door = std::move(context.door);
+    owned->places = std::make_unique<serve::Places>(
+        local_places(context, std::move(locals)), context.settings.upstreams(), owned->door.get());
+    owned->prep = std::make_unique<serve::PrepPool>();
+    owned->house.reset(new serve::House{.places = *owned->places,
+                                        .journal = *owned->journal,
+                                        .metrics = owned->metrics,
+                                        .prep = *owned->prep,
+                                        .policy = policy_settings(context),
+                                        .offline = context.settings.boolean("route.offline")});
+    context.on_receipt = [owned = owned.get()](egress::Receipt receipt) {
+        serve::Metrics& m = owned->metrics;
+        m.egress_bytes_out += receipt.bytes_out;
+        m.egress_bytes_in += receipt.bytes_in;
+        (receipt.address.empty() ? m.egress_refused : m.egress_connections) += 1;
+        owned->journal->append(std::move(receipt));
+    };
+    return owned;
+}
+
+Result<std::vector<TokenId>> parse_ids(const std::string& text) {
+    std::vector<TokenId> ids;
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    while (at < end) {
+        while (at < end && (*at == ' ' || *at == ',' || *at == '\n')) ++at;
+        if (at == end) break;
+        std::int32_t id = 0;
+        const auto [next, error] = std::from_chars(at, end, id);
+        if (error != std::errc() || (next < end && *next != ' ' && *next != ',' && *next != '\n'))
+            return fail(ErrorKind::invalid_request,
+                        format("token ids are whole numbers separated by commas; found \"{}\"",
+                               std::string(at, std::size_t(std::min<std::ptrdiff_t>(end - at, 20)))));
+        ids.emplace_back(id);
+        at = next;
+    }
+    if (ids.empty()) return fail(ErrorKind::invalid_request, "no token ids were given");
+    return ids;
+}
+
+Result<std::string> read_text(const std::string& file) {
+    return file.empty() || file == "-" ? read_stdin(kTextBytesMax) : read_file(file, kTextBytesMax);
+}
+
+}  // namespace hearth::app

@@ -1,0 +1,47 @@
+// What several commands open: models by name, engines with the settings applied, the house of an
+// exchange.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/commands.h"
+#include "serve/exchange.h"
+
+namespace hearth::app {
+
+// Errors: not_found with what there is.
+Result<model::ModelSource> find_model(const Context& context, const std::string& name);
+// Every local model that `serve` offers without --model: demo first, so that what `auto` means where
+// nothing was chosen answers on any machine, then the store's.
+Result<std::vector<model::ModelSource>> all_models(const Context& context);
+
+backend::LocalOptions local_options(const Context& context, const std::string& model);
+Result<std::unique_ptr<engine::Engine>> open_engine(const Context& context, const std::string& model,
+                                                    engine::EngineOptions options);
+std::vector<serve::LocalPlace> local_places(const Context& context,
+                                            std::vector<model::ModelSource> models);
+engine::EngineOptions engine_options(const Context& context);
+route::PolicySettings policy_settings(const Context& context);
+
+// A house and all that it refers to, in the order of their lives: an exchange that ends late still
+// finds the journal; receipts of connections that close late are still written.
+struct OwnedHouse {
+    ~OwnedHouse();  // waits for open exchanges
+    std::unique_ptr<serve::House> house;
+    std::unique_ptr<journal::Journal> journal;
+    serve::Metrics metrics;
+    std::unique_ptr<egress::Door> door;
+    std::unique_ptr<serve::Places> places;
+    std::unique_ptr<serve::PrepPool> prep;
+};
+Result<std::unique_ptr<OwnedHouse>> open_house(Context& context,
+                                               std::vector<model::ModelSource> locals);
+
+// "1,2, 3" to ids. Errors: invalid_request.
+Result<std::vector<TokenId>> parse_ids(const std::string& text);
+// A file's text, or stdin for "-" and "". Errors: invalid_request past 256 MiB.
+Result<std::string> read_text(const std::string& file);
+
+}  // namespace hearth::app

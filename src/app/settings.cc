@@ -1,0 +1,107 @@
+#include "app/settings.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/check.h"
+#include "base/format.h"
+
+namespace hearth::app {
+
+const std::vector<SettingSpec> kSettings{
+    {"serve.host", "--host", Kind::text, "127.0.0.1", "address to listen on"},
+    {"serve.port", "--port", Kind::integer, "11435", "port to listen on; 0 picks a free one", "", 0,
+     65535},
+    {"serve.host_names", "--host-names", Kind::text, "",
+     "further names that browsers may call this server by, separated by commas"},
+    {"engine.ctx", "--ctx", Kind::integer, "0",
+     "context in tokens; 0: what the model was trained for, at most 8192", "", 0, 1 << 24},
+    {"engine.parallel", "--parallel", Kind::integer, "8", "answers computed together", "", 1, 256},
+    {"engine.batch_tokens", "--batch-tokens", Kind::integer, "512",
+     "most tokens computed in one step", "", 1, 65536},
+    {"engine.queue", "--queue", Kind::integer, "128", "requests that may wait for a place", "", 1,
+     100'000},
+    {"engine.threads", "--threads", Kind::integer, "0", "compute threads; 0: one per usable core",
+     "", 0, 1024},
+    {"engine.kv", "--kv", Kind::text, "f16", "type of the key/value cache", "f16|f32"},
+    {"engine.isa", "--isa", Kind::text, "", "instruction set to compute with; empty: the best"},
+    {"route.keep_from", "--keep-from", Kind::text, "confidential",
+     "content of this class and above never leaves", "public|internal|confidential|restricted"},
+    {"route.fallback", "--fallback", Kind::boolean, "true",
+     "try another place when one fails before its first word", "true|false"},
+    {"route.offline", "--offline", Kind::boolean, "false", "never use an upstream", "true|false"},
+    {"journal.sync", "--journal-sync", Kind::text, "group",
+     "safety of the journal against power loss", "none|group|each"},
+    {"log.level", "--log-level", Kind::text, "warn", "least level that is logged",
+     "debug|info|warn|error|off"},
+    {"log.style", "--log-style", Kind::text, "text", "form of the log lines", "text|json"},
+};
+
+namespace {
+
+bool is_choice(std::string_view choices, std::string_view value) {
+    while (!choices.empty()) {
+        const auto bar = choices.find('|');
+        if (choices.substr(0, bar) == value) return true;
+        if (bar == std::string_view::npos) break;
+        choices.remove_prefix(bar + 1);
+    }
+    return false;
+}
+
+Status check(const Setting& s) {
+    const SettingSpec& spec = *s.spec;
+    const auto refuse = [&](std::string allowed) {
+        return fail(ErrorKind::invalid_request,
+                    format("{} = \"{}\" (from {}) must be {}", spec.name, s.value, s.source, allowed));
+    };
+    if (*spec.choices && !is_choice(spec.choices, s.value)) return refuse(spec.choices);
+    if (spec.kind == Kind::integer) {
+        std::int64_t v = 0;
+        const char* end = s.value.data() + s.value.size();
+        const auto [at, error] = std::from_chars(s.value.data(), end, v);
+        if (error != std::errc() || at != end) return refuse("a whole number");
+        if (v < spec.low || v > spec.high)
+            return refuse(format("between {} and {}", spec.low, spec.high));
+    }
+    return {};
+}
+
+}  // namespace
+
+std::string SettingSpec::env() const {
+    std::string name = "HEARTH_";
+    for (const char* c = flag + 2; *c; ++c) name += *c == '-' ? '_' : char(*c - 'a' + 'A');
+    return name;
+}
+
+Result<Settings> Settings::resolve(const std::map<std::string, std::string>& flags,
+                                   const Environment& environment, ConfigFile config) {
+    Settings settings;
+    for (const SettingSpec& spec : kSettings) {
+        Setting s{&spec, spec.fallback, "default"};
+        if (const auto it = config.values.find(spec.name); it != config.values.end())
+            s = {&spec, it->second, config.path};
+        // An empty variable counts as absent, as is usual in service files.
+        if (const auto value = environment(spec.env()); value && !value->empty())
+            s = {&spec, *value, "environment " + spec.env()};
+        if (const auto it = flags.find(spec.name); it != flags.end())
+            s = {&spec, it->second, "flag " + std::string(spec.flag)};
+        HEARTH_CHECK_OK(check(s));
+        settings.all_.push_back(std::move(s));
+    }
+    settings.config_ = std::move(config);
+    return settings;
+}
+
+const Setting& Settings::at(std::string_view name) const {
+    const auto it = std::ranges::find_if(all_, [&](const Setting& s) { return s.spec->name == name; });
+    CHECK(it != all_.end());
+    return *it;
+}
+
+std::int64_t Settings::integer(std::string_view name) const {
+    return std::strtoll(text(name).c_str(), nullptr, 10);
+}
+
+}  // namespace hearth::app
