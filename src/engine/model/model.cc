@@ -23,7 +23,7 @@ std::unexpected<Error> of_model(const ModelSource& source, Error error) {
     return std::unexpected(std::move(error));
 }
 
-// Name of the type that most matrix values are in; "" for a file without matrices.
+// Name, in lower case, of the type that most matrix values are in; "" for a file without matrices.
 std::string commonest_format(const Gguf& gguf) {
     std::map<std::uint32_t, std::int64_t> n_values;
     for (const GgufTensor& tensor : gguf.tensors())
@@ -32,7 +32,10 @@ std::string commonest_format(const Gguf& gguf) {
     for (const auto& [type, n] : n_values) most = std::max(most, {n, type});
     if (most.first == 0) return {};
     const hearth_type_shape* shape = hearth_type_shape_find(most.second);
-    return shape ? shape->name : "";
+    std::string name = shape ? shape->name : "";
+    for (char& c : name)
+        if (c >= 'A' && c <= 'Z') c = char(c - 'A' + 'a');
+    return name;
 }
 
 }  // namespace
