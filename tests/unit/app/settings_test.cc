@@ -84,8 +84,10 @@ name = "acme"
 base_url = "https://api.example.com/v1"
 key_env = "ACME_API_KEY"
 idle_timeout_s = 1.5
-models = [ { name = "big-1", input_usd_per_mtok = 2.5, output_usd_per_mtok = 10, context = 200000,
-             modalities = ["text", "image"] }, { name = "small-1", tools = false } ]
+models = [
+  { name = "big-1", input_usd_per_mtok = 2.5, output_usd_per_mtok = 10, context = 200000, modalities = ["text", "image"] },
+  { name = "small-1", tools = false }
+]
 )");
     ASSERT_EQ(file.upstreams.size(), 1u);
     const backend::UpstreamConfig& u = file.upstreams[0];
