@@ -1,4 +1,5 @@
-// The program's operator new, counting. In a file of its own, so that no compiler sees through it.
+// The program's operator new, counting. In a file of its own and never
+// inlined, so that no compiler sees through it.
 #include "unit/kernels/allocation_count.h"
 
 #include <gtest/gtest.h>
@@ -12,15 +13,15 @@ namespace {
 std::atomic<std::int64_t> count{0};
 }
 
-void* operator new(std::size_t bytes) {
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
     count.fetch_add(1, std::memory_order_relaxed);
     if (void* at = std::malloc(bytes)) return at;
     throw std::bad_alloc();
 }
-void operator delete(void* at) noexcept {
+[[gnu::noinline]] void operator delete(void* at) noexcept {
     std::free(at);
 }
-void operator delete(void* at, std::size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* at, std::size_t) noexcept {
     std::free(at);
 }
 

@@ -89,9 +89,11 @@ TEST(CpuDevice, attention_has_the_same_bits_however_a_prompt_is_cut_into_steps) 
     for (const std::string& isa : isas()) {
         for (const int n_threads : {1, 2, 3}) {
             for (const std::int64_t chunk : {300, 1, 7, 16, 100}) {
+                // The oracle is slow; its own cuts are few.
+                if (isa == "scalar" && (n_threads != 2 || (chunk != 300 && chunk != 7))) continue;
                 Random random(seed);
                 auto device = model::make_cpu_device(isa, n_threads).value();
-                Timeline line(*device, random, "f16", n, 8, 4, 20);
+                Timeline line(*device, random, "f16", n, 4, 2, 20);
                 std::vector<float> all;
                 for (std::int64_t at = 0; at < n; at += chunk) {
                     const std::int64_t to = std::min(n, at + chunk);
