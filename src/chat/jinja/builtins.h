@@ -86,6 +86,7 @@ class TextBuilder {
     std::string out_;
 };
 
+std::string escaped(const Value& v, Interp& interp);    // str(), for HTML unless it is markup
 std::string soft_text(const Value& v, Interp& interp);  // str(), as text filters see their input
 std::string to_json_text(Interp& interp, const Value& v, std::int64_t indent,
                          std::string_view item_separator, std::string_view key_separator,

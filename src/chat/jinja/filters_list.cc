@@ -69,6 +69,11 @@ Value f_reverse(Interp& interp, const Value& v, Args&) {
     return out.value();
 }
 
+// map, select and their kin take everything false for an empty sequence.
+std::vector<Value> iterate_if_true(Interp& interp, const Value& v) {
+    return v.truth() ? interp.iterate(v) : std::vector<Value>();
+}
+
 // The arguments behind the first n, for the filter or test that the first one names.
 Args without_first(const Args& args, std::size_t n) {
     Args out{{}, args.named};
@@ -81,7 +86,7 @@ Value f_map(Interp& interp, const Value& v, Args& args) {
     std::vector<Value> out;
     if (args.positional.empty()) {
         ArgReader reader("map", args, {"attribute", "default"});
-        for (const Value& item : interp.iterate(v)) {
+        for (const Value& item : iterate_if_true(interp, v)) {
             Value mapped = value_at(interp, item, reader.need(0));
             if (mapped.is_undefined() && reader.find(1)) mapped = *reader.find(1);
             out.push_back(std::move(mapped));
@@ -90,7 +95,8 @@ Value f_map(Interp& interp, const Value& v, Args& args) {
     }
     const std::string name = soft_text(args.positional[0], interp);
     const Args rest = without_first(args, 1);
-    for (const Value& item : interp.iterate(v)) out.push_back(interp.filter(name, item, rest));
+    for (const Value& item : iterate_if_true(interp, v))
+        out.push_back(interp.filter(name, item, rest));
     return interp.list(std::move(out));
 }
 
@@ -102,7 +108,7 @@ Value f_select(Interp& interp, const Value& v, Args& args) {
     const bool has_test = args.positional.size() > n_own;
     const std::string name = has_test ? soft_text(args.positional[n_own], interp) : "";
     const Args rest = without_first(args, n_own + 1);
-    for (Value& item : interp.iterate(v)) {
+    for (Value& item : iterate_if_true(interp, v)) {
         const Value looked = kByAttribute ? value_at(interp, item, args.positional[0]) : item;
         const bool holds = has_test ? interp.test(name, looked, rest) : looked.truth();
         if (holds == kWanted) out.push_back(std::move(item));

@@ -19,8 +19,9 @@ Value f_trim(Interp& interp, const Value& v, Args& args) {
     ArgReader reader("trim", args, {"chars"});
     const std::string text = soft_text(v, interp);
     const Value* chars = reader.find(0);
-    if (!chars || chars->is_none()) return Value(strip(text));
-    return Value(strip(text, reader.text(0, ""), Side::both));
+    const bool plain = !chars || chars->is_none();
+    const auto kept = plain ? strip(text) : strip(text, reader.text(0, ""), Side::both);
+    return v.is_markup() ? Value::markup(std::string(kept)) : Value(kept);
 }
 
 Value f_replace(Interp& interp, const Value& v, Args& args) {

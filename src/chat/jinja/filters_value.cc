@@ -41,30 +41,11 @@ Value f_pprint(Interp& interp, const Value& v, Args&) {
     return Value(std::move(out));
 }
 
+Value f_safe(Interp& interp, const Value& v, Args&) {
+    return Value::markup(soft_text(v, interp));
+}
 Value f_escape(Interp& interp, const Value& v, Args&) {
-    TextBuilder out(interp);
-    for (const char c : soft_text(v, interp)) {
-        switch (c) {
-            case '&':
-                out.add("&amp;");
-                break;
-            case '<':
-                out.add("&lt;");
-                break;
-            case '>':
-                out.add("&gt;");
-                break;
-            case '"':
-                out.add("&#34;");
-                break;
-            case '\'':
-                out.add("&#39;");
-                break;
-            default:
-                out.add({&c, 1});
-        }
-    }
-    return out.value();
+    return Value::markup(escaped(v, interp));
 }
 
 std::optional<double> real_from(std::string_view text) {
@@ -199,7 +180,7 @@ Value f_filesizeformat(Interp&, const Value& v, Args& args) {
 
 constexpr Named<Builtin> kFilters[] = {
     {"tojson", f_tojson},      {"length", f_length}, {"default", f_default},
-    {"d", f_default},          {"string", f_string}, {"safe", f_string},
+    {"d", f_default},          {"string", f_string}, {"safe", f_safe},
     {"items", f_items},        {"count", f_length},  {"int", f_int},
     {"float", f_float},        {"abs", f_abs},       {"round", f_round},
     {"attr", f_attr},          {"escape", f_escape}, {"e", f_escape},
@@ -207,6 +188,33 @@ constexpr Named<Builtin> kFilters[] = {
 };
 
 }  // namespace
+
+std::string escaped(const Value& v, Interp& interp) {
+    if (v.is_markup()) return soft_text(v, interp);
+    TextBuilder out(interp);
+    for (const char c : soft_text(v, interp)) {
+        switch (c) {
+            case '&':
+                out.add("&amp;");
+                break;
+            case '<':
+                out.add("&lt;");
+                break;
+            case '>':
+                out.add("&gt;");
+                break;
+            case '"':
+                out.add("&#34;");
+                break;
+            case '\'':
+                out.add("&#39;");
+                break;
+            default:
+                out.add({&c, 1});
+        }
+    }
+    return out.take();
+}
 
 std::span<const Named<Builtin>> value_filters() {
     return kFilters;

@@ -8,8 +8,9 @@
 // rendering counts steps, depth, and bytes made. There is no loader (include, import and extends
 // are refused), no access to anything but the context, and no clock but the one given.
 //
-// What differs from the reference: map, select and their kin give lists (not generators), integers
-// have 64 bits, case mapping covers Latin, Greek, Cyrillic and Armenian.
+// What differs from the reference: map, select and their kin give lists (not generators), integers have
+// 64 bits, text marked safe stays marked through +, trim and strip only, and case mapping covers Latin,
+// Greek, Cyrillic and Armenian.
 //
 // Thread: any; a Template is immutable and may be rendered by several threads at once.
 #pragma once

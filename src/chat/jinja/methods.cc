@@ -89,8 +89,9 @@ Value m_strip(Interp& interp, const Value& s, Args& args) {
     ArgReader reader("strip", args, {"chars"});
     const Value* chars = reader.find(0);
     interp.meter().step(std::int64_t(s.text().size() / 64));
-    if (!chars || chars->is_none()) return Value(strip(s.text(), kSide));
-    return Value(strip(s.text(), reader.text(0, ""), kSide));
+    const bool plain = !chars || chars->is_none();
+    const auto kept = plain ? strip(s.text(), kSide) : strip(s.text(), reader.text(0, ""), kSide);
+    return s.is_markup() ? Value::markup(std::string(kept)) : Value(kept);
 }
 
 template <std::string (*kChange)(std::string_view)>

@@ -121,6 +121,8 @@ Value binary(Op op, const Value& a, const Value& b, Interp& interp) {
         if (a.is_whole() && b.is_whole()) return whole_arithmetic(op, a.whole(), b.whole());
         return real_arithmetic(op, a.number(), b.number());
     }
+    if (op == Op::add && a.is_string() && b.is_string() && (a.is_markup() || b.is_markup()))
+        return Value::markup(escaped(a, interp) + escaped(b, interp));
     if (op == Op::add && a.is_string() && b.is_string())
         return TextBuilder(interp).add(a.text()).add(b.text()).value();
     if (op == Op::add && a.is_list() && b.is_list() && a.is_tuple() == b.is_tuple()) {

@@ -19,6 +19,12 @@ Value Value::none() {
     return v;
 }
 
+Value Value::markup(std::string v) {
+    Value out;
+    out.v_ = std::make_shared<const Text>(Text{std::move(v), true});
+    return out;
+}
+
 Value Value::undefined(std::string why) {
     Value v;
     v.v_ = Undefined{std::make_shared<const std::string>(std::move(why))};

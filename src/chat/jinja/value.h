@@ -52,11 +52,14 @@ class Value {
     explicit Value(bool v) : v_(v) {}
     explicit Value(std::int64_t v) : v_(v) {}
     explicit Value(double v) : v_(v) {}
-    explicit Value(std::string v) : v_(std::make_shared<const std::string>(std::move(v))) {}
+    explicit Value(std::string v) : v_(std::make_shared<const Text>(Text{std::move(v)})) {}
     explicit Value(std::string_view v) : Value(std::string(v)) {}
     explicit Value(const char* v) : Value(std::string(v)) {}
     explicit Value(std::shared_ptr<Object> v) : v_(std::move(v)) {}
     static Value none();
+    // A string that `safe` or `escape` made: adding plain text to it escapes that text for HTML, as
+    // the reference does even where nothing else is escaped.
+    static Value markup(std::string v);
     // why: what to say when the value is used where a defined one is needed.
     static Value undefined(std::string why);
     static Value list(std::vector<Value> items, bool tuple = false);
@@ -76,7 +79,8 @@ class Value {
     bool is_object() const { return kind() == Kind::object; }
 
     // Each requires the kind.
-    const std::string& text() const { return **std::get_if<5>(&v_); }
+    const std::string& text() const { return (*std::get_if<5>(&v_))->s; }
+    bool is_markup() const { return is_string() && (*std::get_if<5>(&v_))->markup; }
     const std::vector<Value>& items() const { return (*std::get_if<6>(&v_))->items; }
     bool is_tuple() const { return is_list() && (*std::get_if<6>(&v_))->tuple; }
     const Dict& entries() const { return **std::get_if<7>(&v_); }
@@ -97,8 +101,12 @@ class Value {
         std::shared_ptr<const std::string> why;
     };
     struct None {};
+    struct Text {
+        std::string s;
+        bool markup = false;
+    };
     // The order is that of Kind.
-    std::variant<Undefined, None, bool, std::int64_t, double, std::shared_ptr<const std::string>,
+    std::variant<Undefined, None, bool, std::int64_t, double, std::shared_ptr<const Text>,
                  std::shared_ptr<const ListData>, std::shared_ptr<const Dict>,
                  std::shared_ptr<Object>>
         v_;
