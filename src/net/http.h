@@ -29,18 +29,18 @@ class Headers {
 bool same_header(std::string_view a, std::string_view b);  // ASCII case-insensitive
 
 struct HttpRequest {
-    std::string method, target;  // target as sent
-    std::string path, query;     // split at '?'; path percent-decoded once
-    Headers headers;
-    std::string body;
-    std::string peer;  // "127.0.0.1:51234", or "unix"
+    std::string method = {}, target = {};  // target as sent
+    std::string path = {}, query = {};     // split at '?'; path percent-decoded once
+    Headers headers = {};
+    std::string body = {};
+    std::string peer = {};  // "127.0.0.1:51234", or "unix"
     bool from_unix_socket = false;
 };
 
 struct HttpResponse {
     int status = 200;
-    Headers headers;  // Content-Length, Connection and Date are the server's
-    std::string body;
+    Headers headers = {};  // Content-Length, Connection and Date are the server's
+    std::string body = {};
 };
 
 const char* reason_phrase(int status);

@@ -18,19 +18,19 @@ namespace hearth::net {
 
 struct ClientRequest {
     std::string method = "POST";
-    std::string host;  // for the Host header, with port if not the default
-    std::string target;
-    Headers headers;  // Host and Content-Length are the client's
-    std::string body;
+    std::string host = {};  // for the Host header, with port if not the default
+    std::string target = {};
+    Headers headers = {};  // Host and Content-Length are the client's
+    std::string body = {};
     std::int64_t head_timeout_ms = 0;  // until the response's head; 0: none
     std::int64_t idle_timeout_ms = 0;  // between pieces of the body
 };
 
 struct ClientCallbacks {
-    std::function<void(int status, const Headers& headers)> on_head;
-    std::function<void(std::string_view bytes)> on_body;
+    std::function<void(int status, const Headers& headers)> on_head = {};
+    std::function<void(std::string_view bytes)> on_body = {};
     // Exactly once, last. Errors: upstream_failed (cut, malformed), timeout, cancelled.
-    std::function<void(Status status)> on_done;
+    std::function<void(Status status)> on_done = {};
 };
 
 class ClientExchange {

@@ -322,7 +322,8 @@ void Connection::reply_dropped() {
 }
 
 void Connection::flush() {
-    if (write_armed_ || phase_ == Phase::closed) return;
+    if (phase_ == Phase::closed) return;
+    if (write_armed_) return update_queued();
     bool moved = write_deadline_ == TimePoint::max();
     for (;;) {
         if (n_sent_ == sending_.size()) {

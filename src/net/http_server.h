@@ -47,10 +47,10 @@ class Reply {
 struct Handlers {
     // Called when the headers are read and before the body: a response refuses the request there
     // and then (and closes if a body was announced). Typical: 401, 404, 405, 429, 503.
-    std::function<std::optional<HttpResponse>(const HttpRequest& head)> on_head;
-    std::function<void(HttpRequest request, std::shared_ptr<Reply> reply)> on_request;
+    std::function<std::optional<HttpResponse>(const HttpRequest& head)> on_head = {};
+    std::function<void(HttpRequest request, std::shared_ptr<Reply> reply)> on_request = {};
     // The body of a 4xx that the server itself must answer (malformed request, too large …).
-    std::function<HttpResponse(int status, std::string_view message)> on_protocol_error;
+    std::function<HttpResponse(int status, std::string_view message)> on_protocol_error = {};
 };
 
 struct ServerLimits {
