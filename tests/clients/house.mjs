@@ -5,7 +5,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { after } from "node:test";
 import OpenAI from "openai";
 
 // Nothing of the caller's settings, keys or proxies reaches the program.
@@ -15,7 +14,7 @@ function environment(home) {
     return { ...Object.fromEntries(kept), HEARTH_HOME: home };
 }
 
-// `hearth serve --port 0`; ends with the test file and must exit with 0.
+// `hearth serve --port 0`. stop() ends it; it must exit with 0.
 export async function serve(...args) {
     const home = await mkdtemp(join(tmpdir(), "hearth-clients-"));
     const child = spawn(process.env.HEARTH_BINARY, ["serve", "--port", "0", ...args],
@@ -27,14 +26,14 @@ export async function serve(...args) {
     ]);
     const address = line.match(/^listening on (http:\/\/127\.0\.0\.1:\d+)$/)?.[1];
     if (!address) throw new Error(`unexpected first line: ${line}`);
-    after(async () => {
+    const stop = async () => {
         child.kill("SIGTERM");
         const [code] = await exited;
         await rm(home, { recursive: true, force: true });
         if (code !== 0) throw new Error(`the server ended with ${code}`);
-    });
+    };
     const client = new OpenAI({ baseURL: `${address}/v1`, apiKey: "no-key", maxRetries: 0 });
-    return { address, client, metrics: () => metrics(address) };
+    return { address, client, stop, metrics: () => metrics(address) };
 }
 
 export async function metrics(address) {
@@ -55,5 +54,9 @@ export async function until(condition, what) {
 export const ask = (content, more = {}) =>
     ({ model: "demo", temperature: 0, messages: [{ role: "user", content }], ...more });
 
-// Keeps the demo model talking until its context is full: it never draws an end token.
-export const endless = { max_tokens: 900, temperature: 2, seed: 1, logit_bias: { 0: -100, 2: -100 } };
+// What the demo model cannot make sense of, at a temperature at which it finds no end: 16 answers of
+// hundreds of tokens, so that the stream ends when somebody ends it.
+export const long = {
+    model: "demo", messages: [{ role: "user", content: "}{".repeat(60) }],
+    temperature: 2, top_k: 0, top_p: 1, min_p: 0, seed: 1, n: 16,
+};

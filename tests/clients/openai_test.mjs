@@ -1,14 +1,15 @@
 // The official OpenAI client against the running program.
 import assert from "node:assert/strict";
-import { before, test } from "node:test";
+import { after, before, test } from "node:test";
 import OpenAI from "openai";
-import { ask, endless, serve, until } from "./house.mjs";
+import { ask, long, serve, until } from "./house.mjs";
 
 let house, client;
 before(async () => {
     house = await serve();
     client = house.client;
 });
+after(() => house.stop());
 
 // All chunks of a stream.
 async function collect(stream) {
@@ -73,7 +74,7 @@ test("the client's own stream helper understands it", async () => {
 
 test("an abort stops generation", async () => {
     const stream = await client.chat.completions.create(
-        ask("Go on.", { ...endless, stream: true }));
+        { ...long, stream: true });
     for await (const chunk of stream) {
         if (chunk.choices[0].delta.content) break;  // leaving the loop aborts the request
     }
@@ -138,7 +139,7 @@ test("stop strings end the answer and never show", async () => {
 
 test("the same seed gives the same answer, another seed another", async () => {
     const draw = async (seed) => (await client.chat.completions.create(
-        ask("Tell me a story.", { temperature: 1, max_tokens: 40, seed }))).choices[0].message.content;
+        { ...long, n: 1, max_tokens: 40, seed })).choices[0].message.content;
     const [one, two, other] = await Promise.all([draw(11), draw(11), draw(12)]);
     assert.equal(one, two);
     assert.notEqual(one, other);

@@ -236,10 +236,6 @@ class HouseTest(unittest.TestCase):
             file.write(text)
         return ["--config", path]
 
-    def endless(self):
-        """Fields that keep the demo model talking until its context is full: never an end token."""
-        return {"max_tokens": 900, "temperature": 2, "seed": 1, "logit_bias": {"0": -100, "2": -100}}
-
     def hearth(self, *args, **kwargs):
         return hearth(*args, home=kwargs.pop("home", self.home), **kwargs)
 
@@ -261,6 +257,13 @@ def in_threads(works):
     if errors:
         raise errors[0]
     return results
+
+
+# What the demo model cannot make sense of, at a temperature at which it finds no end: with this seed it
+# talks for hundreds of tokens. LONG is 16 such answers, so that it ends when somebody ends it.
+TALKATIVE = {"messages": [{"role": "user", "content": "}{" * 60}], "temperature": 2, "top_k": 0, "top_p": 1,
+             "min_p": 0, "seed": 1, "model": "demo"}
+LONG = {**TALKATIVE, "n": 16}
 
 
 def ask(text, **fields):

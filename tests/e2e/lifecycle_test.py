@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from house import BINARY, WAIT_S, HouseTest, ask, environment, in_threads, request_bytes
+from house import BINARY, LONG, TALKATIVE, WAIT_S, HouseTest, ask, environment, in_threads, request_bytes
 
 CHAT = "/v1/chat/completions"
 
@@ -20,7 +20,7 @@ class Lifecycle(HouseTest):
     def test_sigterm_lets_an_open_answer_finish_and_exits_0(self):
         server = self.serve()
         with server.connect() as wire:
-            wire.send(request_bytes("POST", CHAT, {**ask("Go on."), **self.endless(), "stream": True}))
+            wire.send(request_bytes("POST", CHAT, {**LONG, "stream": True}))
             self.assertEqual(wire.head()[0], 200)
             first = wire.chunk()
             server.process.send_signal(signal.SIGTERM)
@@ -39,7 +39,7 @@ class Lifecycle(HouseTest):
     def test_no_new_connection_is_taken_while_draining(self):
         server = self.serve()
         with server.connect() as wire:
-            wire.send(request_bytes("POST", CHAT, {**ask("Go on."), **self.endless(), "stream": True}))
+            wire.send(request_bytes("POST", CHAT, {**LONG, "stream": True}))
             self.assertEqual(wire.head()[0], 200)
             server.process.send_signal(signal.SIGTERM)
             end = time.monotonic() + WAIT_S
@@ -84,7 +84,7 @@ class Lifecycle(HouseTest):
         server.chat(ask("hi", max_tokens=1))  # the model is loaded now
 
         def one():
-            return server.chat({**ask("Go on."), **self.endless()})
+            return server.chat(TALKATIVE)
         answers = in_threads([one] * 12)
         codes = {a.status for a in answers}
         self.assertEqual(codes, {200, 503}, codes)

@@ -13,7 +13,7 @@ POWERS = [
     ("linux/filter.h", "seccomp"),
 ]
 # Folders of headers that come with the compiler, the C library or the kernel.
-SYSTEM_FOLDERS = {"sys", "linux", "asm"}
+SYSTEM_FOLDERS = {"sys", "linux", "asm", "arpa"}
 # All that a kernel may see: plain C and the intrinsics of an ISA.
 C_HEADERS = {"stddef.h", "stdint.h", "string.h", "math.h", "float.h", "limits.h", "stdbool.h",
              "immintrin.h", "cpuid.h", "arm_neon.h"}
