@@ -45,9 +45,9 @@ double attention_bound(const Reference& r, std::int64_t head_dim, std::int64_t n
 
 void check_attention(const std::string& isa, const std::string& kv_type, std::int64_t n_keys,
                      std::int64_t n_head, std::int64_t n_head_kv, std::int64_t head_dim,
-                     Random& random) {
+                     Random& random, float gain = 1.0f) {
     auto device = model::make_cpu_device(isa, 2).value();
-    Timeline line(*device, random, kv_type, n_keys, n_head, n_head_kv, head_dim);
+    Timeline line(*device, random, kv_type, n_keys, n_head, n_head_kv, head_dim, gain);
     line.store(*device, 0, n_keys);
     // Only the rows around the end: the reference is quadratic.
     const std::int64_t from = std::max<std::int64_t>(0, n_keys - 3);
@@ -79,6 +79,18 @@ TEST(CpuDevice, attention_is_within_the_derived_bound_around_the_ends_of_pieces)
         check_attention(isa, "f32", 70, 12, 1, 80, random);   // more query heads than go together
         check_attention(isa, "f16", 70, 2, 1, 1024, random);  // the widest heads
     }
+}
+
+// Scores of 100 and more in the second piece: e^(score - first maximum) would overflow, and after
+// it the first piece weighs nothing.
+TEST(CpuDevice, attention_is_within_the_bound_where_scores_leap_between_pieces) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    for (const std::string& isa : isas())
+        for (const std::int64_t n : {300, 600})
+            for (const float gain : {60.0f, 0.0f})
+                check_attention(isa, "f32", n, 4, 2, 32, random, gain);
 }
 
 TEST(CpuDevice, attention_has_the_same_bits_however_a_prompt_is_cut_into_steps) {

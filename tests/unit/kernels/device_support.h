@@ -44,11 +44,13 @@ struct Reference {
     double value_magnitude = 0;  // largest |v|
 };
 
-// Lives in layer 1 of 2, in blocks dealt out of order.
+// Lives in layer 1 of 2, in blocks dealt out of order. Keys of positions 256 to 511 are
+// second_piece_gain times as large.
 class Timeline {
   public:
     Timeline(model::Device& device, Random& random, const std::string& kv_type, std::int64_t n,
-             std::int64_t n_head, std::int64_t n_head_kv, std::int64_t head_dim)
+             std::int64_t n_head, std::int64_t n_head_kv, std::int64_t head_dim,
+             float second_piece_gain = 1.0f)
         : n_(n),
           n_head_(n_head),
           n_head_kv_(n_head_kv),
@@ -56,6 +58,8 @@ class Timeline {
           q_(random.normals(n * n_head * head_dim)),
           k_(random.normals(n * n_head_kv * head_dim)),
           v_(random.normals(n * n_head_kv * head_dim)) {
+        for (std::int64_t i = 256 * n_head_kv * head_dim; i < std::int64_t(k_.size()); ++i)
+            if (i < 512 * n_head_kv * head_dim) k_[std::size_t(i)] *= second_piece_gain;
         const std::int64_t n_block = (n + model::kBlockTokens - 1) / model::kBlockTokens + 2;
         for (std::int64_t b = 0; b < n_block; ++b)
             blocks_.emplace_back(std::int32_t(n_block - 1 - b));
