@@ -72,7 +72,7 @@ Status plan_memory(EngineOptions& options, std::size_t block_bytes, std::size_t 
                    gib(memory.weights_bytes), gib(memory.compute_bytes), gib(memory.kv_bytes),
                    n_blocks * model::kBlockTokens, block_bytes / std::size_t(model::kBlockTokens),
                    gib(others + memory.kv_bytes), gib(at_hand), options.n_ctx));
-    if (n_blocks < n_full)
+    if (n_blocks < n_full && options.n_blocks == 0)
         log_warn("kv_cache_shared", {{"n_blocks", n_blocks},
                                      {"n_blocks_full", n_full},
                                      {"n_ctx", options.n_ctx},

@@ -62,9 +62,10 @@ class Collector final : public OutputSink {
         return ids;
     }
     std::string text() {
+        const Finish finish = wait();
         std::string text;
         for (const Output& o : outputs()) text += o.text;
-        return text + wait().text;
+        return text + finish.text;
     }
 
     std::atomic<bool> is_ready = true, is_cancelled = false;
