@@ -184,9 +184,8 @@ void print_document(const TerminalClient& client, const chat::Finished& end, con
 
 class Run {
   public:
-    Run(Context& context, const RunArgs& args, serve::House& house, chat::ChatRequest base,
-        double load_ms)
-        : context_(context), args_(args), house_(house), base_(std::move(base)), load_ms_(load_ms) {}
+    Run(Context& context, serve::House& house, chat::ChatRequest base, double load_ms)
+        : context_(context), house_(house), base_(std::move(base)), load_ms_(load_ms) {}
 
     // One exchange with these messages; the exit code.
     int ask(chat::ChatRequest request) {
@@ -259,7 +258,6 @@ class Run {
 
   private:
     Context& context_;
-    const RunArgs& args_;
     serve::House& house_;
     const chat::ChatRequest base_;
     const double load_ms_;
@@ -340,7 +338,7 @@ int run_command(Context& context, const RunArgs& args) {
         prompt = std::move(*text);
         while (!prompt.empty() && prompt.back() == '\n') prompt.pop_back();
     }
-    Run run(context, args, house, std::move(request), load_ms);
+    Run run(context, house, std::move(request), load_ms);
     return asked || piped ? run.once(prompt) : run.chat();
 }
 
