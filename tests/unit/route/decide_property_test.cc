@@ -142,8 +142,8 @@ class DecideProperty : public testing::Test {
   protected:
     // Calls check(world, decision) for many random worlds; the seed of a failing one is printed.
     template <class Check>
-    void for_many(Check&& check) {
-        for (std::uint64_t seed = 1; seed <= 20'000 && !HasFailure(); ++seed) {
+    void for_many(Check&& check, std::uint64_t n_worlds = 20'000) {
+        for (std::uint64_t seed = 1; seed <= n_worlds && !HasFailure(); ++seed) {
             SCOPED_TRACE("seed " + std::to_string(seed));
             Dice dice(seed);
             const World w = random_world(dice);
@@ -270,14 +270,16 @@ TEST_F(DecideProperty, the_kind_of_a_refusal_tells_what_would_help) {
 }
 
 TEST_F(DecideProperty, the_same_inputs_give_the_same_bytes_and_records_replay) {
-    for_many([](const World& w, const Decision& d) {
-        const std::string json = to_json(d, w.facts, w.targets);
-        const Decision again = decide(w.facts, w.signals, w.policy, w.targets);
-        EXPECT_EQ(to_json(again, w.facts, w.targets), json);
-        const auto replayed = replay(json);
-        ASSERT_TRUE(replayed) << replayed.error().message;
-        EXPECT_EQ(*replayed, json);
-    });
+    for_many(
+        [](const World& w, const Decision& d) {
+            const std::string json = to_json(d, w.facts, w.targets);
+            const Decision again = decide(w.facts, w.signals, w.policy, w.targets);
+            EXPECT_EQ(to_json(again, w.facts, w.targets), json);
+            const auto replayed = replay(json);
+            ASSERT_TRUE(replayed) << replayed.error().message;
+            EXPECT_EQ(*replayed, json);
+        },
+        4000);
 }
 
 }  // namespace
