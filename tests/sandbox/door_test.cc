@@ -2,17 +2,24 @@
 #include "egress/door.h"
 
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <signal.h>
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <random>
+#include <thread>
 
 #include "base/format.h"
+#include "double/double.h"
 #include "egress/limits.h"
 #include "sandbox/loopback.h"
 #include "sandbox/permits.h"
@@ -95,6 +102,529 @@ TEST(Door, carries_bytes_both_ways_and_counts_them) {
     EXPECT_EQ(r.wire_bytes_in, 2);
     EXPECT_GT(r.opened_wall_ns, 0);
     EXPECT_GE(r.closed_wall_ns, r.opened_wall_ns);
+}
+
+TEST(Door, half_close_passes_through_in_both_directions) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    const Fd peer = server.accept();
+    ASSERT_TRUE(test::write_all(connection->fd.get(), "request"));
+    ::shutdown(connection->fd.get(), SHUT_WR);
+    EXPECT_EQ(test::read_to_end(peer.get()), "request");  // its end arrives
+    ASSERT_TRUE(test::write_all(peer.get(), "answer"));   // and the other way is still open
+    ::shutdown(peer.get(), SHUT_WR);
+    EXPECT_EQ(test::read_to_end(connection->fd.get()), "answer");
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_EQ(receipts[0].outcome, "closed");
+    EXPECT_EQ(receipts[0].wire_bytes_out, 7);
+    EXPECT_EQ(receipts[0].wire_bytes_in, 6);  // the FIN is no byte
+}
+
+TEST(Door, a_server_that_ends_first_still_hears_the_rest) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    const Fd peer = server.accept();
+    ::shutdown(peer.get(), SHUT_WR);
+    EXPECT_EQ(test::read_to_end(connection->fd.get()), "");
+    ASSERT_TRUE(test::write_all(connection->fd.get(), "late words"));
+    EXPECT_EQ(test::read_n(peer.get(), 10), "late words");
+}
+
+// Bytes that tell their place, so that loss, repetition and disorder all show.
+std::string numbered(std::size_t n, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::string out(n, '\0');
+    for (char& c : out) c = char(random());
+    return out;
+}
+
+TEST(Door, much_data_arrives_whole_in_both_directions_at_once) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    const Fd peer = server.accept();
+    const std::string up = numbered(9'000'001, 1), down = numbered(7'000'003, 2);
+    std::string got_up, got_down;
+    {
+        std::jthread a([&] {
+            EXPECT_TRUE(test::write_all(connection->fd.get(), up));
+            ::shutdown(connection->fd.get(), SHUT_WR);
+        });
+        std::jthread b([&] {
+            EXPECT_TRUE(test::write_all(peer.get(), down));
+            ::shutdown(peer.get(), SHUT_WR);
+        });
+        std::jthread c([&] { got_up = test::read_to_end(peer.get()); });
+        std::jthread d([&] { got_down = test::read_to_end(connection->fd.get()); });
+    }
+    EXPECT_TRUE(got_up == up);
+    EXPECT_TRUE(got_down == down);
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_EQ(receipts[0].bytes_out, std::int64_t(up.size()));
+    EXPECT_EQ(receipts[0].bytes_in, std::int64_t(down.size()));
+    EXPECT_EQ(receipts[0].wire_bytes_out, std::int64_t(up.size()));
+    EXPECT_EQ(receipts[0].wire_bytes_in, std::int64_t(down.size()));
+}
+
+TEST(Door, a_slow_reader_is_felt_by_the_sender) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    const Fd peer = server.accept();
+    const std::string piece(64u << 10, 'x');
+    std::size_t sent = 0;
+    // Without backpressure the broker would swallow all of it; with it only socket buffers fill,
+    // which the kernel limits to some megabytes (tcp_rmem, tcp_wmem).
+    constexpr std::size_t kFar = 64u << 20;
+    for (int idle = 0; sent < kFar && idle < 20;) {
+        const ssize_t n =
+            ::send(peer.get(), piece.data(), piece.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0) {
+            sent += std::size_t(n);
+            idle = 0;
+        } else {
+            ++idle;
+            ::usleep(20'000);
+        }
+    }
+    EXPECT_LT(sent, kFar);
+    ::shutdown(peer.get(), SHUT_WR);
+    EXPECT_EQ(test::read_to_end(connection->fd.get()).size(), sent);  // and nothing is lost
+}
+
+TEST(Door, closing_our_end_is_heard_at_once_while_the_server_streams) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    const Fd peer = server.accept();
+    ASSERT_TRUE(test::write_all(peer.get(), "word"));
+    EXPECT_EQ(test::read_n(connection->fd.get(), 4), "word");
+    connection->fd.reset();
+    EXPECT_EQ(test::read_to_end(peer.get()), "");
+    EXPECT_EQ(opened.receipts.wait(1).size(), 1u);
+}
+
+TEST(Door, a_reset_by_the_server_ends_the_stream_and_is_told) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    {
+        const Fd peer = server.accept();
+        ASSERT_TRUE(test::write_all(peer.get(), "some"));
+        EXPECT_EQ(test::read_n(connection->fd.get(), 4), "some");
+        const linger now{1, 0};
+        ::setsockopt(peer.get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
+    EXPECT_EQ(test::read_to_end(connection->fd.get()), "");
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_TRUE(receipts[0].outcome.starts_with("cut")) << receipts[0].outcome;
+    EXPECT_EQ(receipts[0].bytes_in, 4);
+}
+
+// ---- refusals
+
+TEST(Door, what_is_not_on_the_list_is_refused_and_nobody_is_asked) {
+    Listener server;
+    const Destination listed = plain(server.port);
+    Opened opened({rule_for(listed), rule_for({"api.example.com", 443, true}, "acme")});
+    struct Case {
+        Destination destination;
+        Purpose purpose;
+    };
+    Destination other_port = listed, other_host = listed, with_tls = listed;
+    other_port.port = server.port == 65535 ? 1 : server.port + 1;
+    other_host.host = "127.0.0.2";
+    with_tls.tls = true;
+    const Case cases[] = {{other_port, Purpose::inference},
+                          {other_host, Purpose::inference},
+                          {with_tls, Purpose::inference},
+                          {{"localhost", server.port, false}, Purpose::inference},
+                          {{"127.0.0.1.", server.port, false}, Purpose::inference},
+                          {{"", server.port, false}, Purpose::inference},
+                          {{"API.example.com", 443, true}, Purpose::inference},
+                          {listed, Purpose::download},
+                          {listed, Purpose::telemetry}};
+    std::size_t n = 0;
+    for (const Case& c : cases) {
+        SCOPED_TRACE(to_text(c.destination));
+        const auto connection = opened.door->connect(
+            PermitMint::make(c.destination, "test", c.purpose, format("req-{}", n)), kPatientMs);
+        ASSERT_FALSE(connection);
+        EXPECT_EQ(connection.error().kind, ErrorKind::forbidden_by_policy);
+        const auto receipts = opened.receipts.wait(++n);
+        ASSERT_EQ(receipts.size(), n);
+        EXPECT_EQ(receipts.back().outcome, "refused: not on the allow-list");
+        EXPECT_EQ(receipts.back().address, "");
+        EXPECT_EQ(receipts.back().request_id, format("req-{}", n - 1));
+        EXPECT_EQ(receipts.back().bytes_out, 0);
+    }
+    EXPECT_FALSE(server.knocked(50));
+}
+
+TEST(Door, an_empty_list_lets_nothing_out) {
+    Listener server;
+    Opened opened({});
+    const auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_FALSE(connection);
+    EXPECT_EQ(connection.error().kind, ErrorKind::forbidden_by_policy);
+    EXPECT_FALSE(server.knocked(50));
+}
+
+TEST(Door, a_field_over_its_limit_is_refused_with_a_receipt) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    const auto connection = opened.door->connect(
+        PermitMint::make(plain(server.port), "test", Purpose::inference, std::string(500, 'r')),
+        kPatientMs);
+    ASSERT_FALSE(connection);
+    EXPECT_EQ(connection.error().kind, ErrorKind::invalid_request);
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_TRUE(receipts[0].outcome.starts_with("refused: ")) << receipts[0].outcome;
+    EXPECT_FALSE(server.knocked(20));
+}
+
+TEST(Door, too_many_rules_do_not_open) {
+    std::vector<AllowRule> rules(kRulesMax + 1, rule_for(plain(1)));
+    const auto door = Door::open(std::move(rules), [](Receipt) {});
+    ASSERT_FALSE(door);
+    EXPECT_EQ(door.error().kind, ErrorKind::invalid_request);
+}
+
+TEST(Door, nobody_listening_is_a_clear_failure) {
+    int port = 0;
+    {
+        port = Listener().port;
+    }
+    Opened opened({rule_for(plain(port))});
+    const auto connection = opened.door->connect(PermitMint::make(plain(port)), kPatientMs);
+    ASSERT_FALSE(connection);
+    EXPECT_EQ(connection.error().kind, ErrorKind::upstream_failed);
+    EXPECT_NE(connection.error().message.find("refused"), std::string::npos);
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_TRUE(receipts[0].outcome.starts_with("connect failed: ")) << receipts[0].outcome;
+    EXPECT_EQ(receipts[0].address, "");
+}
+
+TEST(Door, a_name_that_does_not_resolve_is_a_clear_failure) {
+    const Destination nowhere{"an..empty.label.invalid", 80, false};  // refused without a network
+    Opened opened({rule_for(nowhere)});
+    const auto connection = opened.door->connect(PermitMint::make(nowhere), kPatientMs);
+    ASSERT_FALSE(connection);
+    EXPECT_EQ(connection.error().kind, ErrorKind::upstream_failed);
+    EXPECT_NE(connection.error().message.find("an..empty"), std::string::npos);
+}
+
+TEST(Door, every_address_of_a_name_is_tried_in_turn) {
+    addrinfo* list = nullptr;
+    if (::getaddrinfo("localhost", nullptr, nullptr, &list) != 0)
+        GTEST_SKIP() << "localhost has no address here";
+    ::freeaddrinfo(list);
+    Listener server;  // on 127.0.0.1 only; ::1, where it exists, refuses
+    const Destination name = plain(server.port, "localhost");
+    Opened opened({rule_for(name)});
+    const auto connection = opened.door->connect(PermitMint::make(name), kPatientMs);
+    ASSERT_TRUE(connection) << connection.error().message;
+    EXPECT_TRUE(server.knocked(1000));
+}
+
+TEST(Door, a_handshake_that_hangs_ends_with_the_deadline) {
+    Listener server;  // takes the connection and says nothing
+    const Destination silent{"127.0.0.1", server.port, true};
+    Opened opened({rule_for(silent)});
+    const auto connection = opened.door->connect(PermitMint::make(silent), 300);
+    ASSERT_FALSE(connection);
+    // Without a bundle of CA certificates it is not even tried.
+    if (connection.error().kind == ErrorKind::upstream_failed) {
+        EXPECT_NE(connection.error().message.find("ca-certificates"), std::string::npos);
+        GTEST_SKIP() << "no CA bundle here";
+    }
+    EXPECT_EQ(connection.error().kind, ErrorKind::timeout);
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_EQ(receipts[0].outcome, "timeout: the TLS handshake");
+}
+
+// ---- the broker's life
+
+TEST(Door, a_dead_broker_closes_everything_and_lets_nothing_out) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    const Fd peer = server.accept();
+    ASSERT_EQ(::kill(opened.door->broker_pid(), SIGKILL), 0);
+    EXPECT_EQ(test::read_to_end(connection->fd.get()), "");  // the stream ends
+    EXPECT_EQ(test::read_to_end(peer.get()), "");
+    ASSERT_EQ(opened.receipts.wait(1).size(), 1u);
+    EXPECT_EQ(opened.receipts.wait(1)[0].outcome, "broker ended: bytes unknown");
+    const auto next = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_FALSE(next);
+    EXPECT_EQ(next.error().kind, ErrorKind::upstream_failed);
+    EXPECT_NE(next.error().message.find("broker"), std::string::npos);
+    EXPECT_EQ(opened.receipts.wait(2).size(), 2u);  // a refusal has one too
+    EXPECT_FALSE(server.knocked(50));
+}
+
+TEST(Door, ending_the_door_ends_the_broker_and_accounts_for_open_connections) {
+    Listener server;
+    Receipts receipts;
+    auto door = Door::open({rule_for(plain(server.port))}, receipts.sink());
+    ASSERT_TRUE(door);
+    const int pid = (*door)->broker_pid();
+    auto connection = (*door)->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    const Fd peer = server.accept();
+    ASSERT_TRUE(test::write_all(connection->fd.get(), "abc"));
+    EXPECT_EQ(test::read_n(peer.get(), 3), "abc");
+    door->reset();
+    EXPECT_EQ(test::read_to_end(connection->fd.get()), "");
+    const auto all = receipts.wait(1);
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0].outcome, "closed: hearth ended");
+    EXPECT_EQ(all[0].bytes_out, 3);
+    EXPECT_NE(::kill(pid, 0), 0);  // ended and waited for
+}
+
+TEST(Door, keys_of_the_environment_do_not_reach_the_broker) {
+    ::setenv("ACME_API_KEY", "sk-secret", 1);
+    Opened opened({});
+    ::unsetenv("ACME_API_KEY");
+    std::ifstream file(format("/proc/{}/environ", opened.door->broker_pid()));
+    std::string environment((std::istreambuf_iterator<char>(file)), {});
+    if (!file.is_open() || file.bad()) GTEST_SKIP() << "the broker's environment is closed to us";
+    EXPECT_EQ(environment.find("sk-secret"), std::string::npos);
+}
+
+TEST(Door, signals_to_the_group_do_not_cut_the_broker) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP})
+        ASSERT_EQ(::kill(opened.door->broker_pid(), signal), 0);
+    EXPECT_TRUE(opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs));
+}
+
+TEST(Door, every_request_of_many_threads_gets_one_answer_and_one_receipt) {
+    Listener server(256);
+    std::jthread echo([&server] {
+        std::vector<std::jthread> peers;
+        for (;;) {
+            auto peer = std::make_shared<Fd>(server.accept());
+            if (!*peer) return;
+            peers.emplace_back([peer] {
+                const std::string got = test::read_n(peer->get(), 5);
+                test::write_all(peer->get(), got);
+            });
+        }
+    });
+    int closed_port = 0;
+    {
+        closed_port = Listener().port;
+    }
+    Opened opened({rule_for(plain(server.port)), rule_for(plain(closed_port))});
+    constexpr int kThreads = 8, kEach = 24;
+    std::atomic<int> n_ok{0}, n_failed{0}, n_refused{0};
+    {
+        std::vector<std::jthread> threads;
+        for (int t = 0; t < kThreads; ++t)
+            threads.emplace_back([&, t] {
+                for (int i = 0; i < kEach; ++i) {
+                    const int port = i % 3 == 0 ? server.port : i % 3 == 1 ? closed_port : 7;
+                    auto connection = opened.door->connect(
+                        PermitMint::make(plain(port), "test", Purpose::inference,
+                                         format("req-{}-{}", t, i)),
+                        kPatientMs);
+                    if (connection) {
+                        test::write_all(connection->fd.get(), "hello");
+                        n_ok += test::read_n(connection->fd.get(), 5) == "hello";
+                    } else {
+                        (connection.error().kind == ErrorKind::upstream_failed ? n_failed
+                                                                               : n_refused)++;
+                    }
+                }
+            });
+    }
+    EXPECT_EQ(n_ok, kThreads * kEach / 3);
+    EXPECT_EQ(n_failed, kThreads * kEach / 3);
+    EXPECT_EQ(n_refused, kThreads * kEach / 3);
+    const auto receipts = opened.receipts.wait(kThreads * kEach);
+    std::map<std::string, int> by_request;
+    for (const Receipt& receipt : receipts) ++by_request[receipt.request_id];
+    EXPECT_EQ(by_request.size(), std::size_t(kThreads * kEach));
+    for (const auto& [id, n] : by_request) EXPECT_EQ(n, 1) << id;
+    ::shutdown(server.fd.get(), SHUT_RDWR);
+}
+
+TEST(Broker, refuses_to_be_started_by_hand) {
+    EXPECT_EQ(broker_main(0), 2);
+    EXPECT_EQ(broker_main(-1), 2);
+    int pair[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    const Fd a(pair[0]), b(pair[1]);
+    EXPECT_EQ(broker_main(a.get()), 2);  // not a packet channel
+}
+
+// ---- TLS
+
+// A CA file for the time of a test.
+class CaFile {
+  public:
+    explicit CaFile(const std::string& pem) {
+        char name[] = "/tmp/hearth-ca-XXXXXX";
+        const Fd fd(::mkstemp(name));
+        path_ = name;
+        if (::write(fd.get(), pem.data(), pem.size()) != ssize_t(pem.size())) ADD_FAILURE();
+    }
+    ~CaFile() { ::unlink(path_.c_str()); }
+    const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
+};
+
+std::unique_ptr<test::Double> tls_double(const std::string& host = "", bool expired = false) {
+    auto server = test::Double::start(
+        {.tls = true, .certificate_host = host, .certificate_expired = expired});
+    return server ? std::move(*server) : nullptr;
+}
+
+constexpr std::string_view kAskModels =
+    "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+TEST(DoorTls, a_verified_server_is_reached_and_its_key_is_told) {
+    const auto server = tls_double();
+    ASSERT_TRUE(server);
+    const CaFile ca(server->ca_pem());
+    const Destination destination{"127.0.0.1", server->port(), true};
+    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
+    auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
+    ASSERT_TRUE(connection) << connection.error().message;
+    ASSERT_TRUE(test::write_all(connection->fd.get(), kAskModels));
+    const std::string answer = test::read_to_end(connection->fd.get());
+    EXPECT_NE(answer.find("double-1"), std::string::npos);
+    connection->fd.reset();
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_EQ(receipts[0].outcome, "closed");
+    EXPECT_EQ(receipts[0].tls_spki_sha256, server->spki_sha256());
+    EXPECT_EQ(receipts[0].bytes_out, std::int64_t(kAskModels.size()));
+    EXPECT_EQ(receipts[0].bytes_in, std::int64_t(answer.size()));
+    // The handshake and the records come on top.
+    EXPECT_GT(receipts[0].wire_bytes_out, receipts[0].bytes_out + 200);
+    EXPECT_GT(receipts[0].wire_bytes_in, receipts[0].bytes_in + 200);
+}
+
+TEST(DoorTls, much_data_arrives_whole) {
+    const auto server = tls_double();
+    const CaFile ca(server->ca_pem());
+    const Destination destination{"127.0.0.1", server->port(), true};
+    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
+    auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
+    ASSERT_TRUE(connection) << connection.error().message;
+    const std::string body(5'000'000, 'b');
+    ASSERT_TRUE(test::write_all(
+        connection->fd.get(),
+        format("POST /flood HTTP/1.1\r\nContent-Length: {}\r\n\r\n{}", body.size(), body)));
+    // 64 MiB of events, most of it the letter x; the last bytes are those of the chunked body's
+    // end.
+    std::size_t n_x = 0;
+    std::string tail;
+    char piece[65536];
+    for (ssize_t n = 0; (n = ::recv(connection->fd.get(), piece, sizeof(piece), 0)) > 0;) {
+        n_x += std::size_t(std::count(piece, piece + n, 'x'));
+        tail = (tail + std::string(piece, std::size_t(n)));
+        if (tail.size() > 5) tail.erase(0, tail.size() - 5);
+    }
+    EXPECT_GE(n_x, std::size_t(60u << 20));
+    EXPECT_EQ(tail, "0\r\n\r\n");
+    EXPECT_EQ(server->last_body().size(), body.size());
+}
+
+// What must not be trusted, and a word of why.
+void expect_refused(const test::Double& server, const std::string& host, const std::string& ca_file,
+                    const std::string& word) {
+    const Destination destination{host, server.port(), true};
+    Opened opened({{.destination = destination, .name = "test", .ca_file = ca_file}});
+    const auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
+    ASSERT_FALSE(connection);
+    EXPECT_EQ(connection.error().kind, ErrorKind::upstream_failed);
+    EXPECT_NE(connection.error().message.find(word), std::string::npos)
+        << connection.error().message;
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_TRUE(receipts[0].outcome.starts_with("tls failed: ")) << receipts[0].outcome;
+    EXPECT_EQ(receipts[0].bytes_out, 0);
+    EXPECT_EQ(server.counts().requests, 0);
+}
+
+TEST(DoorTls, an_unknown_authority_is_refused) {
+    const auto server = tls_double();
+    const auto other = tls_double();
+    const CaFile ca(other->ca_pem());
+    expect_refused(*server, "127.0.0.1", ca.path(), "certificate");
+}
+
+TEST(DoorTls, the_systems_bundle_does_not_know_the_double) {
+    const auto server = tls_double();
+    expect_refused(*server, "127.0.0.1", "", "certificate");
+}
+
+TEST(DoorTls, a_certificate_for_another_name_is_refused) {
+    const auto server = tls_double("other.example");
+    const CaFile ca(server->ca_pem());
+    expect_refused(*server, "127.0.0.1", ca.path(), "IP address mismatch");
+}
+
+TEST(DoorTls, a_certificate_for_another_host_name_is_refused) {
+    addrinfo* list = nullptr;
+    if (::getaddrinfo("localhost", nullptr, nullptr, &list) != 0)
+        GTEST_SKIP() << "localhost has no address here";
+    ::freeaddrinfo(list);
+    const auto server = tls_double("other.example");
+    const CaFile ca(server->ca_pem());
+    expect_refused(*server, "localhost", ca.path(), "hostname mismatch");
+}
+
+TEST(DoorTls, an_expired_certificate_is_refused) {
+    const auto server = tls_double("", true);
+    const CaFile ca(server->ca_pem());
+    expect_refused(*server, "127.0.0.1", ca.path(), "expired");
+}
+
+TEST(DoorTls, a_missing_or_empty_ca_file_fails_closed_and_says_so) {
+    const auto server = tls_double();
+    expect_refused(*server, "127.0.0.1", "/nowhere/ca.pem", "/nowhere/ca.pem");
+    const CaFile empty("");
+    expect_refused(*server, "127.0.0.1", empty.path(), empty.path());
+}
+
+TEST(DoorTls, a_server_without_tls_is_refused) {
+    Listener server;
+    const auto authority = tls_double();
+    const CaFile ca(authority->ca_pem());
+    const Destination destination{"127.0.0.1", server.port, true};
+    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
+    std::jthread plain_answer([&] {
+        const Fd peer = server.accept();
+        test::write_all(peer.get(), "HTTP/1.1 400 Bad Request\r\n\r\n");
+        test::read_to_end(peer.get());
+    });
+    const auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
+    ASSERT_FALSE(connection);
+    EXPECT_EQ(connection.error().kind, ErrorKind::upstream_failed);
+    EXPECT_NE(connection.error().message.find("no trusted TLS connection"), std::string::npos);
 }
 
 }  // namespace

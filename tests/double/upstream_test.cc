@@ -1,0 +1,482 @@
+// The upstream backend against the double, through a real door: what it answers, how each kind of
+// bad upstream ends, and that every job has exactly one end.
+#include "backend/upstream.h"
+
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+#include "backend/limits.h"
+#include "base/format.h"
+#include "double/double.h"
+
+namespace hearth::backend {
+namespace {
+
+using namespace std::chrono_literals;
+using chat::Event;
+
+// Keeps what it hears, checks its order, and lets a test wait for the end.
+class Sink final : public chat::EventSink {
+  public:
+    void on_event(Event event) override {
+        const std::lock_guard lock(mutex_);
+        if (n_terminal_ > 0) ++n_late_;
+        if (chat::is_terminal(event)) ++n_terminal_;
+        if (const auto* text = std::get_if<chat::TextDelta>(&event)) text_ += text->text;
+        if (keep_events_ || chat::is_terminal(event)) events_.push_back(std::move(event));
+        ++n_events_;
+        changed_.notify_all();
+    }
+    bool ready() const override { return ready_; }
+    bool cancelled() const override { return cancelled_; }
+
+    // The end, or nothing after a long while.
+    std::optional<Event> wait() {
+        std::unique_lock lock(mutex_);
+        changed_.wait_for(lock, 60s, [&] { return n_terminal_ > 0; });
+        if (n_terminal_ == 0) return std::nullopt;
+        return events_.back();
+    }
+    bool wait_events(std::int64_t n) {
+        std::unique_lock lock(mutex_);
+        return changed_.wait_for(lock, 60s, [&] { return n_events_ >= n; });
+    }
+    std::string text() const {
+        const std::lock_guard lock(mutex_);
+        return text_;
+    }
+    std::int64_t n_events() const {
+        const std::lock_guard lock(mutex_);
+        return n_events_;
+    }
+    std::vector<Event> events() const {
+        const std::lock_guard lock(mutex_);
+        return events_;
+    }
+    // One terminal event, none after it.
+    void expect_ended_once() const {
+        const std::lock_guard lock(mutex_);
+        EXPECT_EQ(n_terminal_, 1);
+        EXPECT_EQ(n_late_, 0);
+    }
+
+    std::atomic<bool> ready_{true}, cancelled_{false};
+    bool keep_events_ = true;
+
+  private:
+    mutable std::mutex mutex_;  // guards what follows
+    std::condition_variable changed_;
+    std::vector<Event> events_;
+    std::string text_;
+    std::int64_t n_events_ = 0;
+    int n_terminal_ = 0, n_late_ = 0;
+};
+
+Job job(const char* id, std::shared_ptr<const chat::ChatRequest> request,
+        std::shared_ptr<Sink> sink, std::unique_ptr<egress::EgressPermit> permit) {
+    Job out;
+    out.request_id = id;
+    out.request = std::move(request);
+    out.model = "big-1";
+    out.sink = std::move(sink);
+    out.permit = std::move(permit);
+    return out;
+}
+
+// A double, a door that allows it, and a backend of one behaviour.
+class Rig {
+  public:
+    explicit Rig(const std::string& behaviour, bool tls = false,
+                 std::function<void(UpstreamConfig&)> change = {}) {
+        auto started = test::Double::start({.tls = tls});
+        if (!started) throw std::runtime_error(started.error().message);
+        server = std::move(*started);
+        config.name = "acme";
+        config.base_url = server->url() + "/" + behaviour + "/v1";
+        config.key = Secret("sk-test-key");
+        config.models.resize(1);
+        config.models[0].model = "big-1";
+        if (tls) {
+            char name[] = "/tmp/hearth-upstream-ca-XXXXXX";
+            const Fd fd(::mkstemp(name));
+            if (::write(fd.get(), server->ca_pem().data(), server->ca_pem().size()) < 0) return;
+            config.ca_file = ca_path = name;
+        }
+        if (change) change(config);
+        const Status ok = check(config);
+        if (!ok) throw std::runtime_error(ok.error().message);
+        auto opened = egress::Door::open({allow_rule(config)}, [this](egress::Receipt receipt) {
+            const std::lock_guard lock(mutex);
+            receipts.push_back(std::move(receipt));
+        });
+        if (!opened) throw std::runtime_error(opened.error().message);
+        door = std::move(*opened);
+        backend = UpstreamBackend::open(config, *door);
+    }
+    ~Rig() {
+        backend.reset();
+        door.reset();
+        if (!ca_path.empty()) ::unlink(ca_path.c_str());
+    }
+
+    std::unique_ptr<egress::EgressPermit> permit() const {
+        route::Facts facts;
+        facts.model = "acme/big-1";
+        const auto decision = route::decide(facts, {}, {}, config.models);
+        auto minted = route::PermitMint::mint(decision, config.models, 0, "req-7");
+        if (!minted) return nullptr;
+        return std::make_unique<egress::EgressPermit>(std::move(*minted));
+    }
+
+    std::shared_ptr<Sink> start(const std::function<void(Sink&)>& prepare = {}) {
+        auto sink = std::make_shared<Sink>();
+        if (prepare) prepare(*sink);
+        auto request = std::make_shared<chat::ChatRequest>();
+        request->model = "acme/big-1";
+        request->messages.push_back(
+            {chat::Role::user, {chat::TextPart{"a question"}}, {}, "", "", ""});
+        backend->start(job("req-7", request, sink, permit()));
+        return sink;
+    }
+    // The error a job ends with.
+    Error failure(const std::function<void(Sink&)>& prepare = {}) {
+        const auto sink = start(prepare);
+        const auto end = sink->wait();
+        sink->expect_ended_once();
+        if (!end) return {.kind = ErrorKind::internal, .message = "no end"};
+        if (const auto* failed = std::get_if<chat::Failed>(&*end)) return failed->error;
+        return {.kind = ErrorKind::internal, .message = "it finished"};
+    }
+    bool comes_true(const std::function<bool()>& what) const {
+        for (int i = 0; i < 6000; ++i) {
+            if (what()) return true;
+            std::this_thread::sleep_for(10ms);
+        }
+        return false;
+    }
+
+    std::unique_ptr<test::Double> server;
+    UpstreamConfig config;
+    std::string ca_path;
+    std::mutex mutex;  // guards receipts
+    std::vector<egress::Receipt> receipts;
+    std::unique_ptr<egress::Door> door;
+    std::unique_ptr<UpstreamBackend> backend;
+};
+
+TEST(Upstream, an_answer_is_started_deltas_finished) {
+    Rig rig("ok");
+    const auto sink = rig.start();
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Finished>(*end));
+    sink->expect_ended_once();
+    EXPECT_EQ(sink->text(), "The double answers in plain words.");
+    const auto events = sink->events();
+    ASSERT_TRUE(std::holds_alternative<chat::Started>(events[0]));
+    EXPECT_EQ(std::get<chat::Started>(events[0]).model, "double-1");
+    EXPECT_EQ(std::get<chat::Finished>(*end).usage.input_tokens, 7);
+    EXPECT_EQ(std::get<chat::Finished>(*end).usage.output_tokens, 6);
+    EXPECT_TRUE(rig.backend->health().healthy);
+}
+
+TEST(Upstream, the_request_carries_model_key_and_a_stream_wish) {
+    Rig rig("ok");
+    rig.start()->wait();
+    const std::string head = rig.server->last_head(), body = rig.server->last_body();
+    EXPECT_TRUE(head.starts_with("POST /ok/v1/chat/completions HTTP/1.1\r\n")) << head;
+    EXPECT_NE(head.find("Authorization: Bearer sk-test-key"), std::string::npos);
+    EXPECT_NE(head.find(format("Host: 127.0.0.1:{}\r\n", rig.server->port())), std::string::npos);
+    EXPECT_NE(body.find(R"("model":"big-1")"), std::string::npos);
+    EXPECT_NE(body.find(R"("stream":true)"), std::string::npos);
+    EXPECT_NE(body.find("a question"), std::string::npos);
+}
+
+TEST(Upstream, no_key_means_no_authorization_header) {
+    Rig rig("ok", false, [](UpstreamConfig& c) { c.key = Secret(); });
+    rig.start()->wait();
+    EXPECT_EQ(rig.server->last_head().find("Authorization"), std::string::npos);
+}
+
+TEST(Upstream, a_receipt_accounts_for_the_connection) {
+    Rig rig("ok");
+    rig.start()->wait();
+    ASSERT_TRUE(rig.comes_true([&] {
+        const std::lock_guard lock(rig.mutex);
+        return !rig.receipts.empty();
+    }));
+    const std::lock_guard lock(rig.mutex);
+    ASSERT_EQ(rig.receipts.size(), 1u);
+    EXPECT_EQ(rig.receipts[0].request_id, "req-7");
+    EXPECT_EQ(rig.receipts[0].rule, "upstream acme");
+    EXPECT_GT(rig.receipts[0].bytes_out, std::int64_t(rig.server->last_body().size()));
+    EXPECT_EQ(rig.receipts[0].wire_bytes_out, rig.receipts[0].bytes_out);
+}
+
+TEST(Upstream, tls_works_end_to_end) {
+    Rig rig("ok", true);
+    const auto sink = rig.start();
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Finished>(*end));
+    EXPECT_EQ(sink->text(), "The double answers in plain words.");
+}
+
+TEST(Upstream, tool_calls_arrive) {
+    Rig rig("tool");
+    const auto sink = rig.start();
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Finished>(*end));
+    std::string name, arguments;
+    for (const Event& event : sink->events()) {
+        if (const auto* start = std::get_if<chat::ToolCallStart>(&event)) name = start->name;
+        if (const auto* delta = std::get_if<chat::ToolCallDelta>(&event))
+            arguments += delta->arguments;
+    }
+    EXPECT_EQ(name, "lookup");
+    EXPECT_EQ(arguments, R"({"city":"Paris"})");
+}
+
+TEST(Upstream, an_answer_without_the_last_line_is_complete) {
+    Rig rig("no-done");
+    const auto sink = rig.start();
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Finished>(*end));
+    EXPECT_EQ(sink->text(), "The double answers in plain words.");
+}
+
+// ---- bad upstreams
+
+struct Bad {
+    const char* behaviour;
+    ErrorKind kind;
+    const char* word;
+};
+
+TEST(Upstream, each_kind_of_bad_answer_fails_once_with_a_clear_message) {
+    const Bad table[] = {
+        {"cut", ErrorKind::upstream_failed, "acme"},
+        {"cut-clean", ErrorKind::upstream_failed, "acme"},
+        {"garbage", ErrorKind::upstream_failed, "answered badly"},
+        {"garbage-sse", ErrorKind::upstream_failed, "acme"},
+        {"huge-header", ErrorKind::upstream_failed, "answered badly"},
+        {"huge-event", ErrorKind::upstream_failed, "acme"},
+        {"html", ErrorKind::upstream_failed, "text/html"},
+        {"close", ErrorKind::upstream_failed, "before it answered"},
+        {"redirect", ErrorKind::upstream_failed, "302"},
+        {"error-event", ErrorKind::upstream_failed, "fell over"},
+        {"error-first", ErrorKind::upstream_failed, "fell over"},
+        {"400", ErrorKind::invalid_request, "400"},
+        {"401", ErrorKind::upstream_failed, "key"},
+        {"404", ErrorKind::upstream_failed, "404"},
+        {"429", ErrorKind::overloaded, "429"},
+        {"500", ErrorKind::upstream_failed, "500"},
+        {"503", ErrorKind::overloaded, "503"},
+    };
+    for (const Bad& row : table) {
+        SCOPED_TRACE(row.behaviour);
+        Rig rig(row.behaviour);
+        const Error error = rig.failure();
+        EXPECT_EQ(name_of(error.kind), std::string(name_of(row.kind))) << error.message;
+        EXPECT_NE(error.message.find(row.word), std::string::npos) << error.message;
+        EXPECT_NE(error.message.find("acme"), std::string::npos) << error.message;
+        EXPECT_EQ(error.message.find("sk-test-key"), std::string::npos);
+        EXPECT_EQ(error.retry_after_s, std::string(row.behaviour) == "429" ? 7 : 0);
+    }
+}
+
+TEST(Upstream, what_came_before_a_cut_is_delivered) {
+    Rig rig("cut");
+    const auto sink = rig.start();
+    sink->wait();
+    EXPECT_EQ(sink->text(), "Two words");
+    sink->expect_ended_once();
+}
+
+TEST(Upstream, silence_before_the_head_is_a_timeout) {
+    Rig rig("never", false, [](UpstreamConfig& c) { c.head_timeout_ms = 200; });
+    EXPECT_EQ(rig.failure().kind, ErrorKind::timeout);
+    EXPECT_TRUE(rig.comes_true([&] { return rig.server->counts().open == 0; }));
+}
+
+TEST(Upstream, silence_in_the_stream_is_a_timeout) {
+    Rig rig("stall", false, [](UpstreamConfig& c) { c.idle_timeout_ms = 200; });
+    const auto sink = rig.start();
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::timeout);
+    EXPECT_EQ(sink->text(), "Two words");
+    EXPECT_TRUE(rig.comes_true([&] { return rig.server->counts().open == 0; }));
+}
+
+TEST(Upstream, nobody_listening_is_a_failure_and_three_open_the_circuit) {
+    Rig rig("ok");
+    rig.server.reset();
+    for (int i = 0; i < kFailuresToOpen; ++i) {
+        EXPECT_TRUE(rig.backend->health().healthy) << i;
+        EXPECT_EQ(rig.failure().kind, ErrorKind::upstream_failed);
+    }
+    EXPECT_FALSE(rig.backend->health().healthy);
+    EXPECT_EQ(rig.backend->health().upstream, "acme");
+}
+
+TEST(Upstream, a_bad_request_leaves_it_healthy) {
+    Rig rig("400");
+    for (int i = 0; i < 2 * kFailuresToOpen; ++i) rig.failure();
+    EXPECT_TRUE(rig.backend->health().healthy);
+}
+
+// ---- cancel and backpressure
+
+TEST(Upstream, cancelling_a_stream_closes_the_connection) {
+    Rig rig("slow");
+    const auto sink = rig.start();
+    ASSERT_TRUE(sink->wait_events(3));
+    sink->cancelled_ = true;
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::cancelled);
+    EXPECT_TRUE(rig.comes_true([&] { return rig.server->counts().aborted == 1; }));
+    sink->expect_ended_once();
+    EXPECT_TRUE(rig.backend->health().healthy);
+}
+
+TEST(Upstream, cancelling_a_silent_upstream_needs_no_byte_from_it) {
+    for (const char* behaviour : {"never", "stall"}) {
+        Rig rig(behaviour);
+        const auto sink = rig.start();
+        ASSERT_TRUE(rig.comes_true([&] { return rig.server->counts().requests == 1; }));
+        sink->cancelled_ = true;
+        const auto end = sink->wait();
+        ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end)) << behaviour;
+        EXPECT_TRUE(rig.comes_true([&] { return rig.server->counts().open == 0; })) << behaviour;
+    }
+}
+
+TEST(Upstream, cancelled_before_it_starts_it_asks_nobody) {
+    Rig rig("ok");
+    EXPECT_EQ(rig.failure([](Sink& sink) { sink.cancelled_ = true; }).kind, ErrorKind::cancelled);
+    std::this_thread::sleep_for(20ms);
+    EXPECT_EQ(rig.server->counts().connections, 0);
+}
+
+TEST(Upstream, a_slow_reader_pauses_the_upstream) {
+    Rig rig("flood");
+    const auto sink = rig.start([](Sink& s) {
+        s.ready_ = false;
+        s.keep_events_ = false;
+    });
+    ASSERT_TRUE(sink->wait_events(2));
+    // Paused means that the count stands still while 64 MiB wait; a batch may still be on its way.
+    std::int64_t before = -1;
+    EXPECT_TRUE(rig.comes_true([&] {
+        const std::int64_t now = sink->n_events();
+        std::this_thread::sleep_for(100ms);
+        return std::exchange(before, now) == now;
+    }));
+    EXPECT_LT(sink->text().size(), 1u << 20);
+    sink->ready_ = true;
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Finished>(*end));
+    EXPECT_GE(sink->text().size(), std::size_t(60u << 20));
+}
+
+// ---- permits
+
+TEST(Upstream, without_a_permit_nothing_is_asked) {
+    Rig rig("ok");
+    auto sink = std::make_shared<Sink>();
+    rig.backend->start(job("req-1", std::make_shared<chat::ChatRequest>(), sink, nullptr));
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::internal);
+    sink->expect_ended_once();
+    EXPECT_EQ(rig.server->counts().connections, 0);
+}
+
+TEST(Upstream, a_permit_for_another_place_is_not_used) {
+    Rig rig("ok"), other("ok");
+    auto sink = std::make_shared<Sink>();
+    rig.backend->start(job("req-1", std::make_shared<chat::ChatRequest>(), sink, other.permit()));
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::internal);
+    EXPECT_EQ(rig.server->counts().connections, 0);
+    EXPECT_EQ(other.server->counts().connections, 0);
+}
+
+TEST(Upstream, a_place_off_the_allow_list_is_refused_by_the_broker) {
+    Rig rig("ok");
+    const auto door = egress::Door::open({}, [](egress::Receipt) {});
+    ASSERT_TRUE(door);
+    const auto backend = UpstreamBackend::open(rig.config, **door);
+    auto sink = std::make_shared<Sink>();
+    backend->start(job("req-1", std::make_shared<chat::ChatRequest>(), sink, rig.permit()));
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::forbidden_by_policy);
+    EXPECT_EQ(rig.server->counts().connections, 0);
+}
+
+// ---- many
+
+TEST(Upstream, many_jobs_at_once_end_once_each) {
+    Rig rig("ok");
+    std::vector<std::shared_ptr<Sink>> sinks;
+    for (int i = 0; i < 60; ++i) sinks.push_back(rig.start());
+    for (const auto& sink : sinks) {
+        const auto end = sink->wait();
+        ASSERT_TRUE(end && std::holds_alternative<chat::Finished>(*end));
+        EXPECT_EQ(sink->text(), "The double answers in plain words.");
+        sink->expect_ended_once();
+    }
+    EXPECT_EQ(rig.server->counts().connections, 60);
+}
+
+TEST(Upstream, jobs_cancelled_at_any_moment_end_once) {
+    const unsigned seed = std::random_device{}();
+    std::printf("seed %u\n", seed);
+    std::mt19937 random(seed);
+    Rig rig("slow");
+    std::vector<std::shared_ptr<Sink>> sinks;
+    for (int i = 0; i < 40; ++i) {
+        sinks.push_back(rig.start());
+        if (random() % 2 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(random() % 8));
+        sinks[random() % sinks.size()]->cancelled_ = true;
+    }
+    for (const auto& sink : sinks) sink->cancelled_ = true;
+    for (const auto& sink : sinks) {
+        ASSERT_TRUE(sink->wait());
+        sink->expect_ended_once();
+    }
+}
+
+TEST(Upstream, ending_the_backend_ends_its_jobs) {
+    Rig rig("stall");
+    const auto sink = rig.start();
+    ASSERT_TRUE(sink->wait_events(2));
+    rig.backend.reset();
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    sink->expect_ended_once();
+}
+
+TEST(Upstream, more_jobs_than_the_bound_are_refused_as_overload) {
+    Rig rig("never");
+    std::vector<std::shared_ptr<Sink>> sinks;
+    for (std::size_t i = 0; i < kUpstreamJobsMax; ++i) sinks.push_back(rig.start());
+    EXPECT_EQ(rig.failure().kind, ErrorKind::overloaded);
+    for (const auto& sink : sinks) sink->cancelled_ = true;
+    for (const auto& sink : sinks) EXPECT_TRUE(sink->wait());
+}
+
+}  // namespace
+}  // namespace hearth::backend
