@@ -141,12 +141,15 @@ Value f_striptags(Interp& interp, const Value& v, Args&) {
     return built.value();
 }
 
-void append_quoted_url(TextBuilder& out, std::string_view text) {
+// in_query: as a part of a query string, where / is quoted too and a space is +.
+void append_quoted_url(TextBuilder& out, std::string_view text, bool in_query) {
     for (const char c : text) {
         const bool plain = is_alpha(static_cast<unsigned char>(c) & 0x7f) ||
                            (c >= '0' && c <= '9') ||
-                           std::string_view("_.-~/").find(c) != std::string_view::npos;
-        if (plain && static_cast<unsigned char>(c) < 0x80) {
+                           std::string_view("_.-~").find(c) != std::string_view::npos;
+        if (in_query && c == ' ') {
+            out.add("+");
+        } else if ((plain && static_cast<unsigned char>(c) < 0x80) || (c == '/' && !in_query)) {
             out.add({&c, 1});
         } else {
             out.add(format("%{:02X}", static_cast<unsigned char>(c)));
@@ -157,16 +160,16 @@ void append_quoted_url(TextBuilder& out, std::string_view text) {
 Value f_urlencode(Interp& interp, const Value& v, Args&) {
     TextBuilder out(interp);
     if (!v.is_dict()) {
-        append_quoted_url(out, soft_text(v, interp));
+        append_quoted_url(out, soft_text(v, interp), false);
         return out.value();
     }
     bool first = true;
     for (const auto& [key, value] : v.entries()) {
         if (!first) out.add("&");
         first = false;
-        append_quoted_url(out, soft_text(key, interp));
+        append_quoted_url(out, soft_text(key, interp), true);
         out.add("=");
-        append_quoted_url(out, soft_text(value, interp));
+        append_quoted_url(out, soft_text(value, interp), true);
     }
     return out.value();
 }

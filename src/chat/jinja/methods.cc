@@ -56,7 +56,7 @@ std::vector<std::string_view> split_words(std::string_view text, std::int64_t ma
     std::vector<std::string_view> out;
     for (text = strip(text, Side::left); !text.empty(); text = strip(text, Side::left)) {
         if (max >= 0 && std::int64_t(out.size()) == max) {
-            out.push_back(strip(text, Side::right));
+            out.push_back(text);
             break;
         }
         std::size_t end = 0;
@@ -142,12 +142,12 @@ Value m_rsplit(Interp& interp, const Value& s, Args& args) {
     if (!reader.find(0) || reader.find(0)->is_none()) {
         parts = split_words(rest, -1);
         if (max < 0 || std::int64_t(parts.size()) <= max) return pieces(interp, parts);
-        // The first words stay together, with the white space between them.
+        // The first words stay together, with all white space before and between them.
         const std::size_t kept = parts.size() - std::size_t(max);
-        const char* end = parts[kept - 1].data() + parts[kept - 1].size();
-        const char* begin = parts[0].data();
+        const std::size_t size =
+            std::size_t(parts[kept - 1].data() - rest.data()) + parts[kept - 1].size();
         parts.erase(parts.begin(), parts.begin() + std::ptrdiff_t(kept - 1));
-        parts[0] = std::string_view(begin, std::size_t(end - begin));
+        parts[0] = rest.substr(0, size);
         return pieces(interp, parts);
     }
     const std::string_view sep = reader.text(0, "");

@@ -159,7 +159,9 @@ void Parser::statement(Body& to) {
         expression();  // nothing is escaped here, as in the reference's setting
         out = parse_scope("endautoescape");
     } else if (tag == "print") {
-        out.what = OutputStmt{tuple(true, false, false)};
+        to.push_back({pos, OutputStmt{expression()}});
+        while (skip_op(",")) to.push_back({pos, OutputStmt{expression()}});
+        return;
     } else if (tag == "break" || tag == "continue") {
         if (n_loops_ == 0) throw SyntaxError{pos, format("'{}' outside of a loop", tag)};
         if (tag == "continue") out.what = ContinueStmt{};

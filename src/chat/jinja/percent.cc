@@ -197,6 +197,7 @@ Value percent_format(Interp& interp, std::string_view pattern, const Value& args
         }
         if (spec.fill == '0') spec.align = spec.align == '<' ? '<' : '=';
         if (spec.align == '<') spec.fill = ' ';
+        if (!spec.align) spec.align = '>';  // also for text, unlike str.format
         if (at < pattern.size() && pattern[at] == '*') {
             const Value w = values.take();
             if (!w.is_whole()) stop("* wants int");

@@ -147,6 +147,10 @@ struct ChoiceReader {
         }
         if (answer.calls.size() >= kUpstreamCallsMax)
             return refuse(format("makes more than {} tool calls in one answer", kUpstreamCallsMax));
+        // A call without arguments starts here at the latest, so that calls keep their order.
+        for (Call& earlier : answer.calls) {
+            if (!earlier.name.empty()) start(earlier);
+        }
         answer.latest[wire_index] = answer.calls.size();
         answer.calls.emplace_back();
         return &answer.calls.back();
