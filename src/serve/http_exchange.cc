@@ -103,6 +103,13 @@ void HttpExchange::on_placed(const Placement& placement) {
     head_.model = placement.model.empty() ? request_->model : placement.model;
 }
 
+std::string HttpExchange::decision_header() const {
+    std::string text = ascii_json(placement_.decision_json);
+    if (text.size() <= kDecisionHeaderBytesMax) return text;
+    return format(R"({{"too_long_for_a_header":{},"see":"hearth audit tail","request_id":"{}"}})",
+                  text.size(), request_id_);
+}
+
 net::Headers HttpExchange::response_headers(const char* content_type) const {
     net::Headers headers;
     headers.add("Content-Type", content_type);
@@ -114,7 +121,7 @@ net::Headers HttpExchange::response_headers(const char* content_type) const {
             headers.add("x-hearth-model", header_text(placement_.model));
         headers.add("x-hearth-reason", placement_.reason);
         if (http_.headers.find("x-hearth-explain") == "1")
-            headers.add("x-hearth-decision", ascii_json(placement_.decision_json));
+            headers.add("x-hearth-decision", decision_header());
     }
     allow_origin(http_, headers);
     return headers;

@@ -30,6 +30,7 @@ class HttpExchange final : public ExchangeClient, public std::enable_shared_from
 
   private:
     Status read_headers(chat::ChatRequest& request) const;
+    std::string decision_header() const;
     net::Headers response_headers(const char* content_type) const;
     void send_error(const Error& error);
     void begin_stream();

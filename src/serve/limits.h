@@ -16,6 +16,9 @@ inline constexpr int kPrepThreads = 2;
 inline constexpr std::int64_t kRetryAfterS = 2;
 // Clients give up on a silent stream after 30 to 60 s; a comment line tells them to keep waiting.
 inline constexpr std::int64_t kKeepWaitingMs = 10'000;
+// x-hearth-decision: common clients read headers of 16 KiB in all. A longer decision (dozens of
+// upstream models) stands in the journal under the request's id.
+inline constexpr std::size_t kDecisionHeaderBytesMax = 12u << 10;
 // SIGTERM: long enough for a paragraph to be finished, short enough for service managers (90 s).
 inline constexpr std::int64_t kDrainMs = 30'000;
 
