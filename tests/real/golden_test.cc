@@ -63,6 +63,7 @@ std::vector<double> numbers(const json& array) {
 Golden read_demo(const json& from) {
     Golden out{.cases = {}, .logit_digit = 5.1e-7, .logprob_digit = 5.1e-7};
     for (const json& p : from.at("prompts")) {
+        if (kSlowBuild && p.at("prompt_ids").size() > 50) continue;
         Case c;
         c.name = p.at("id");
         c.prompt = p.at("prompt_ids").get<Ids>();
@@ -156,7 +157,7 @@ class File {
 
     // Step 2.
     void derive_bound(int n_runs, std::uint64_t seed) {
-        bound_ = rounding_bound(*reference_, sequences_, kv_ == "f16", n_runs, seed);
+        bound_ = rounding_bound(*reference_, sequences_, exact_, kv_ == "f16", n_runs, seed);
         std::printf("  bound: logit %.3g  log-probability %.3g  gap %.3g  (%d passes, seed %llu)\n",
                     bound_.logit, bound_.logprob, bound_.gap, n_runs,
                     static_cast<unsigned long long>(seed));
@@ -296,13 +297,8 @@ json read_json(const std::string& path) {
 }
 
 constexpr std::uint64_t kSeed = 20'260'101;
-// The spread of a maximum is known to about 18 % from 16 passes. Unoptimised and sanitized builds
-// compute a tenth as fast and look for other things; there 4 passes must do.
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-constexpr int kStoriesRuns = 16, kDemoRuns = 12;
-#else
-constexpr int kStoriesRuns = 4, kDemoRuns = 4;
-#endif
+// The spread of a maximum is known to about 18 % from 16 passes, to 27 % from 8.
+constexpr int kStoriesRuns = kSlowBuild ? 4 : 16, kDemoRuns = kSlowBuild ? 4 : 8;
 
 void check_stories(const std::string& format, const std::string& kv, int n_decided_min) {
     NEEDS_DATA(folder, "models/stories260K");
@@ -348,7 +344,7 @@ void check_demo(const std::string& format, const std::string& kv, int n_decided_
     // The scalar ISA computes about 100 tokens in a second: it gets the shorter cases.
     for (const std::string& isa : supported_isas())
         file.check_logits(isa, isa == "scalar" ? 128 : 1 << 20);
-    EXPECT_GE(file.check_greedy(), n_decided_min);
+    EXPECT_GE(file.check_greedy(), kSlowBuild ? 2 : n_decided_min);
 }
 
 TEST(Golden, demo_f32_file) {

@@ -121,9 +121,8 @@ Deviation deviation(std::span<const double> exact, const std::vector<float>& oth
 }
 
 Deviation rounding_bound(const ReferenceLlama& reference, const std::vector<Ids>& sequences,
-                         bool kv_f16, int n_runs, std::uint64_t seed) {
-    std::vector<std::vector<double>> exact;
-    for (const Ids& ids : sequences) exact.push_back(reference.logits(ids));
+                         const std::vector<std::vector<double>>& exact, bool kv_f16, int n_runs,
+                         std::uint64_t seed) {
     std::vector<Deviation> runs(static_cast<std::size_t>(n_runs));
     std::atomic<int> next = 0;
     const auto work = [&] {

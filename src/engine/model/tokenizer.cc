@@ -83,6 +83,10 @@ Status Tokenizer::read_special_ids(const Gguf& gguf, const SpecialDefaults& defa
     HEARTH_TRY(bos_, read_id(gguf, "tokenizer.ggml.bos_token_id", defaults.bos));
     HEARTH_TRY(eos_, read_id(gguf, "tokenizer.ggml.eos_token_id", defaults.eos));
     HEARTH_TRY(unknown_, read_id(gguf, "tokenizer.ggml.unknown_token_id", defaults.unknown));
+    // Plain text must not turn into a control token because a file numbers its tokens differently.
+    if (unknown_ && !gguf.find("tokenizer.ggml.unknown_token_id") &&
+        type(*unknown_) == TokenType::control)
+        unknown_.reset();
     HEARTH_TRY(add_bos_, gguf.boolean("tokenizer.ggml.add_bos_token", defaults.add_bos));
     HEARTH_TRY(add_eos_, gguf.boolean("tokenizer.ggml.add_eos_token", false));
 

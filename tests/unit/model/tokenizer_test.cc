@@ -169,6 +169,14 @@ TEST(TokenizerLlama, without_byte_tokens_the_rest_is_unknown_once_a_character) {
     EXPECT_EQ(std::count(ids.begin(), ids.end(), 0), 2);
 }
 
+TEST(TokenizerLlama, a_control_token_never_stands_for_what_is_unknown) {
+    Pieces p;
+    p.types[0] = 3;  // id 0, where SentencePiece has <unk>
+    p.add("a", 0);
+    const Loaded t(p.writer().boolean("tokenizer.ggml.add_space_prefix", false).bytes());
+    EXPECT_EQ(ids_of(t->encode("a?a", kPlain)), (std::vector<int>{3, 3}));
+}
+
 TEST(TokenizerLlama, space_prefix_bos_and_eos_follow_the_file) {
     Pieces p;
     p.add("a", 0);
