@@ -44,8 +44,7 @@ inline void float_tile(float* out, int64_t ld_out, const float* x, const void* w
         for (int t = 0; t < T; ++t) a[t] = f_load(x + t * K + k);
         for (int i = 0; i < N; ++i) {
             const f32x16 b = widen(row_of<Weight>(w, stride, n + i) + k);
-            /* The next group of rows: hardware starts anew at each of its pages. A hint cannot
-             * fault. */
+            /* The next group of rows, where hardware would start anew. A hint cannot fault. */
             __builtin_prefetch(row_of<Weight>(w, stride, n + N + i) + k);
             for (int t = 0; t < T; ++t) acc[i][t] = f_fma(a[t], b, acc[i][t]);
         }

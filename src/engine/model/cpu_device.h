@@ -1,0 +1,171 @@
+// CpuDevice: the verbs of Device over one ISA's kernels and a thread pool.
+//
+// A verb is cut into parts that the pool's counter hands out; each output element is computed whole
+// in one part by kernels whose order of sums is fixed, so threads, parts and neighbours cannot
+// change a bit.
+//
+// The seams:
+// - A weight points to a CpuLayout. Today there is one per format, rows as in the file; a repacked
+//   layout is one more CpuLayout with its own matmul, chosen in load(), and nothing outside these
+//   files sees it.
+// - Tiled prefill is the business of a layout's matmul: it gets all rows of a step (in chunks that
+//   fit the cache) and a range of output columns. It must keep the order of sums that
+//   formats/<format>.h states.
+// - Another device implements Device anew; arch files call nothing else.
+//
+// Thread:     engine, which calls; compute, which works inside the calls.
+// Invariants: after load and reserve(), no verb allocates.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/format.h"
+#include "base/thread_pool.h"
+#include "engine/kernels/kernels.h"
+#include "engine/model/cpu_device_rope.h"
+#include "engine/model/device.h"
+#include "engine/model/kv_store.h"
+
+namespace hearth::model {
+
+// Less work than this is not worth waking a thread: about 2 us of one core in bytes of weights
+// read, and in multiply-adds.
+inline constexpr std::int64_t kPartBytes = 32 << 10;
+inline constexpr std::int64_t kPartOps = 32 << 10;
+// Parts for each thread, so that one that is held up costs a fraction.
+inline constexpr std::int64_t kPartsPerThread = 4;
+
+// How a weight lies in memory and who multiplies with it.
+struct CpuLayout {
+    const hearth_format* format = nullptr;  // rows of blocks, as in the file
+};
+inline constexpr std::size_t kMaxFormats = 64;
+
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+    return (a + b - 1) / b;
+}
+
+// Aligned zeroed memory of the device's life.
+class CpuMemory {
+  public:
+    CpuMemory() = default;
+    explicit CpuMemory(std::size_t bytes) : bytes_(bytes) {
+        data_ = static_cast<std::byte*>(::operator new(bytes, kAlign, std::nothrow));
+        CHECK(data_ != nullptr);
+        std::memset(data_, 0, bytes);
+    }
+    CpuMemory(CpuMemory&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    CpuMemory& operator=(CpuMemory&& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(bytes_, other.bytes_);
+        return *this;
+    }
+    ~CpuMemory() { ::operator delete(data_, kAlign); }
+    std::byte* data() const { return data_; }
+    std::size_t bytes() const { return bytes_; }
+
+  private:
+    static constexpr std::align_val_t kAlign{64};  // a cache line, a 512-bit register
+    std::byte* data_ = nullptr;
+    std::size_t bytes_ = 0;
+};
+
+class CpuDevice final : public Device {
+  public:
+    CpuDevice(const hearth_kernels& kernels, int n_threads);
+
+    std::string name() const override {
+        return format("cpu {}, {} threads", kernels_.isa, pool_.n_threads());
+    }
+    std::string_view isa() const override { return kernels_.isa; }
+
+    Result<Weight> load(const GgufTensor& tensor) override;
+    Result<std::unique_ptr<KvStore>> make_kv(const KvShape& shape) override {
+        return CpuKvStore::make(kernels_, shape);
+    }
+    Mat make_mat(std::int64_t rows, std::int64_t cols) override;
+    void reserve(std::int64_t rows, std::int64_t k) override;
+    std::size_t scratch_bytes() const override;
+
+    void embed(Mat out, const Weight& w, std::span<const TokenId> ids) override;
+    void matmul(Mat out, Mat x, const Weight& w) override;
+    void matmul_shared(std::span<const Mat> outs, Mat x,
+                       std::span<const Weight* const> ws) override;
+    void rms_norm(Mat out, Mat x, const Weight& w, float eps) override;
+    void rope(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
+              const RopeParams& params) override;
+    void store_kv(KvStore& kv, std::int64_t layer, Mat k, Mat v,
+                  std::span<const Slice> slices) override;
+    void attention(Mat out, Mat q, const KvStore& kv, std::int64_t layer,
+                   std::span<const Slice> slices, float scale) override;
+    void silu_mul(Mat out, Mat gate, Mat up) override;
+    void add(Mat x, Mat y) override;
+    void gather(Mat out, Mat x, std::span<const std::int64_t> rows) override;
+    std::span<const float> read(Mat x) override {
+        CHECK(x.ld == x.cols);
+        return {x.data, std::size_t(x.rows * x.cols)};
+    }
+
+  private:
+    struct Activations {
+        const std::byte* data = nullptr;
+        std::size_t row_bytes = 0;
+    };
+    const hearth_format& format_of(const Weight& w) const {
+        return *static_cast<const CpuLayout*>(w.format)->format;
+    }
+    const CpuLayout* layout_of(std::uint32_t gguf_type) const {
+        for (const CpuLayout& layout : layouts_)
+            if (layout.format && layout.format->gguf_type == gguf_type) return &layout;
+        return nullptr;
+    }
+    // Rows in parts, alone in the calling thread where they cost less than a wake-up.
+    template <class F>
+    void for_rows(std::int64_t n_rows, std::int64_t row_ops, F&& row);
+    Activations prepare(Mat x, const hearth_format& format);
+    void multiply(std::span<const Mat> outs, Mat x, Activations act,
+                  std::span<const Weight* const> ws);
+    void multiply_part(Mat out, std::int64_t n_rows, Activations act, const Weight& w,
+                       std::int64_t n0, std::int64_t n1) const;
+    void attend(float* out, const float* q, const CpuKvStore& kv, std::int64_t layer,
+                const Slice& slice, std::int64_t n_keys, std::int64_t head_kv, std::int64_t n_heads,
+                float scale) const;
+    void merge(float* out, float* sum, float* max, float* piece, float piece_sum, float piece_max,
+               std::int64_t head_dim) const;
+
+    // Constant after construction.
+    const hearth_kernels& kernels_;
+    std::array<CpuLayout, kMaxFormats> layouts_;  // of kernels_.formats, in their order
+
+    // Engine thread; grow while loading only.
+    ThreadPool pool_;
+    std::vector<CpuMemory> memory_;  // matrices, and copies of weights that cannot be used in place
+    CpuMemory act_;                  // prepared activations of one matmul
+    RopeTable rope_;
+};
+
+template <class F>
+void CpuDevice::for_rows(std::int64_t n_rows, std::int64_t row_ops, F&& row) {
+    const std::int64_t n_parts = std::min(
+        {n_rows, n_rows * row_ops / kPartOps, kPartsPerThread * std::int64_t(pool_.n_threads())});
+    if (n_parts <= 1 || pool_.n_threads() == 1) {
+        for (std::int64_t i = 0; i < n_rows; ++i) row(i);
+        return;
+    }
+    pool_.run(n_parts, [&](std::int64_t part) {
+        const std::int64_t end = n_rows * (part + 1) / n_parts;
+        for (std::int64_t i = n_rows * part / n_parts; i < end; ++i) row(i);
+    });
+}
+
+}  // namespace hearth::model

@@ -1,0 +1,85 @@
+// The CPU device's matmul: activations prepared once, then output columns handed out in parts.
+#include "engine/model/cpu_device.h"
+
+namespace hearth::model {
+namespace {
+
+// Weights of a part and activations of a chunk stay in the second-level cache together while each
+// weight row meets each activation row (1 MiB and more on current cores).
+constexpr std::int64_t kCacheBytes = 256 << 10;
+// Output columns of a part: whole tiles of every format.
+constexpr std::int64_t kTileColumns = 16;
+// Weights in one matmul_shared: q, k, v and room.
+constexpr std::size_t kMaxShared = 8;
+}  // namespace
+
+CpuDevice::Activations CpuDevice::prepare(Mat x, const hearth_format& form) {
+    const std::size_t row_bytes = form.act_bytes(x.cols);
+    if (form.act_is_f32 && x.ld == x.cols)
+        return {reinterpret_cast<const std::byte*>(x.data), row_bytes};
+    CHECK(row_bytes * std::size_t(x.rows) <= act_.bytes());  // reserve() was told fewer
+    for_rows(x.rows, x.cols, [&](std::int64_t i) {
+        form.make_act(act_.data() + std::size_t(i) * row_bytes, x.data + i * x.ld, x.cols);
+    });
+    return {act_.data(), row_bytes};
+}
+
+void CpuDevice::matmul(Mat out, Mat x, const Weight& w) {
+    const Weight* ws[] = {&w};
+    matmul_shared({&out, 1}, x, ws);
+}
+
+void CpuDevice::matmul_shared(std::span<const Mat> outs, Mat x, std::span<const Weight* const> ws) {
+    CHECK(outs.size() == ws.size() && ws.size() <= kMaxShared);
+    // Weights that want the same form of activations go together; a mixed set is cut into runs.
+    for (std::size_t from = 0; from < ws.size();) {
+        const hearth_format& form = format_of(*ws[from]);
+        std::size_t to = from + 1;
+        while (to < ws.size() && format_of(*ws[to]).make_act == form.make_act) ++to;
+        multiply(outs.subspan(from, to - from), x, prepare(x, form), ws.subspan(from, to - from));
+        from = to;
+    }
+}
+
+// Cost: the weights' bytes once from memory, for every kCacheBytes of activations once more from
+// cache.
+void CpuDevice::multiply(std::span<const Mat> outs, Mat x, Activations act,
+                         std::span<const Weight* const> ws) {
+    std::array<std::int64_t, kMaxShared> columns{};  // of a part
+    std::array<std::int64_t, kMaxShared + 1> first{};
+    for (std::size_t i = 0; i < ws.size(); ++i) {
+        const Weight& w = *ws[i];
+        CHECK(outs[i].rows == x.rows && outs[i].cols == w.n && x.cols == w.k);
+        const auto row_bytes = std::int64_t(w.row_bytes);
+        const std::int64_t worth =
+            w.n * row_bytes * std::max<std::int64_t>(1, x.rows / 4) / kPartBytes;
+        const std::int64_t n_parts = std::clamp<std::int64_t>(
+            worth, 1, pool_.n_threads() == 1 ? 1 : kPartsPerThread * pool_.n_threads());
+        std::int64_t n = ceil_div(ceil_div(w.n, n_parts), kTileColumns) * kTileColumns;
+        if (std::int64_t(act.row_bytes) * x.rows > kCacheBytes) {
+            const std::int64_t fitting = kCacheBytes / row_bytes / kTileColumns * kTileColumns;
+            n = std::min(n, std::max(kTileColumns, fitting));
+        }
+        columns[i] = n;
+        first[i + 1] = first[i] + ceil_div(w.n, n);
+    }
+    pool_.run(first[ws.size()], [&](std::int64_t part) {
+        std::size_t i = 0;
+        while (part >= first[i + 1]) ++i;
+        const std::int64_t n0 = (part - first[i]) * columns[i];
+        multiply_part(outs[i], x.rows, act, *ws[i], n0, std::min(ws[i]->n, n0 + columns[i]));
+    });
+}
+
+void CpuDevice::multiply_part(Mat out, std::int64_t n_rows, Activations act, const Weight& w,
+                              std::int64_t n0, std::int64_t n1) const {
+    constexpr std::int64_t kRows = 8;  // whole tiles of every kernel
+    const std::int64_t fitting = kCacheBytes / std::int64_t(act.row_bytes) / kRows * kRows;
+    const std::int64_t chunk = std::max(kRows, fitting);
+    for (std::int64_t t = 0; t < n_rows; t += chunk)
+        format_of(w).matmul(out.data + t * out.ld, out.ld,
+                            act.data + std::size_t(t) * act.row_bytes, std::min(chunk, n_rows - t),
+                            w.data, w.row_bytes, n0, n1, w.k);
+}
+
+}  // namespace hearth::model
