@@ -27,8 +27,8 @@ struct Config {
 
 // One step: T rows of several sequences.
 struct Step {
-    std::span<const TokenId> ids;         // [T]
-    std::span<const Slice> slices;        // cover [0, T), in order
+    std::span<const TokenId> ids;              // [T]
+    std::span<const Slice> slices;             // cover [0, T), in order
     std::span<const std::int64_t> logit_rows;  // rows whose logits are wanted, ascending
 };
 

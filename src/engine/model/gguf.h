@@ -1,8 +1,8 @@
 // GGUF: the file format of models. Parses header, metadata and tensor table from bytes, and checks
 // every offset, size, count and type before it is used; the file is hostile until parsed.
 //
-// The parsed file points into the bytes it was given; whoever maps them keeps them. Memory used while
-// parsing is at most 4 times the file. Versions 2 and 3 (2 differs in nothing we read).
+// The parsed file points into the bytes it was given; whoever maps them keeps them. Memory used
+// while parsing is at most 4 times the file. Versions 2 and 3 (2 differs in nothing we read).
 // Source: the GGUF specification, ggml/docs/gguf.md.
 #pragma once
 
@@ -20,7 +20,19 @@
 namespace hearth::model {
 
 enum class GgufType : std::uint32_t {
-    u8 = 0, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64
+    u8 = 0,
+    i8,
+    u16,
+    i16,
+    u32,
+    i32,
+    f32,
+    boolean,
+    string,
+    array,
+    u64,
+    i64,
+    f64
 };
 
 // An array keeps its place in the file: a vocabulary of 150,000 strings is not copied.
@@ -30,12 +42,13 @@ struct GgufArray {
     std::span<const std::byte> bytes;  // the packed elements, already checked to be well formed
 };
 
-using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, GgufArray>;
+using GgufValue =
+    std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, GgufArray>;
 
 struct GgufTensor {
     std::string_view name;
-    std::uint32_t type = 0;            // GGUF tensor type number
-    std::vector<std::int64_t> shape;   // outermost first (the file stores innermost first)
+    std::uint32_t type = 0;           // GGUF tensor type number
+    std::vector<std::int64_t> shape;  // outermost first (the file stores innermost first)
     std::span<const std::byte> bytes;
     std::int64_t n_values() const;
 };
@@ -50,13 +63,16 @@ class Gguf {
     const std::vector<GgufTensor>& tensors() const { return tensors_; }
     const GgufTensor* find_tensor(std::string_view name) const;
     const GgufValue* find(std::string_view key) const;
-    const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const { return metadata_; }
+    const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const {
+        return metadata_;
+    }
 
     // Typed reads. Errors: not_found if absent (where no fallback is given), invalid_request if of
     // another type or outside the bounds; messages name the key.
     Result<std::int64_t> integer(std::string_view key, std::int64_t low, std::int64_t high,
                                  std::optional<std::int64_t> fallback = std::nullopt) const;
-    Result<double> number(std::string_view key, std::optional<double> fallback = std::nullopt) const;
+    Result<double> number(std::string_view key,
+                          std::optional<double> fallback = std::nullopt) const;
     Result<std::string_view> text(std::string_view key,
                                   std::optional<std::string_view> fallback = std::nullopt) const;
     Result<bool> boolean(std::string_view key, std::optional<bool> fallback = std::nullopt) const;

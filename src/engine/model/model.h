@@ -15,7 +15,8 @@ namespace hearth::model {
 // Changes only when the order of some sum can change; recorded with every reproducible answer.
 inline constexpr int kNumericsId = 1;
 
-// Where a model's bytes come from: a path to map, or bytes that live as long as the program (`demo`).
+// Where a model's bytes come from: a path to map, or bytes that live as long as the program
+// (`demo`).
 struct ModelSource {
     std::string name;  // what the user calls it
     std::string path;  // empty: use bytes

@@ -19,7 +19,12 @@
 namespace hearth::model {
 
 enum class TokenType : std::uint8_t {
-    normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6
+    normal = 1,
+    unknown = 2,
+    control = 3,
+    user_defined = 4,
+    unused = 5,
+    byte = 6
 };
 
 struct EncodeOptions {
@@ -33,8 +38,8 @@ class Tokenizer {
   public:
     virtual ~Tokenizer() = default;
 
-    // text may hold any bytes; those that are not UTF-8 are encoded as bytes where the kind has byte
-    // tokens, else as the unknown token. Time grows with n log n, whatever the text.
+    // text may hold any bytes; those that are not UTF-8 are encoded as bytes where the kind has
+    // byte tokens, else as the unknown token. Time grows with n log n, whatever the text.
     virtual std::vector<TokenId> encode(std::string_view text, const EncodeOptions&) const = 0;
 
     // The bytes that a token adds to the text (may cut a code point). Control tokens give "" unless
@@ -46,7 +51,9 @@ class Tokenizer {
 
     std::int64_t n_vocab() const { return std::int64_t(texts_.size()); }
     bool is_valid(TokenId id) const { return id.value >= 0 && id.value < n_vocab(); }
-    std::string_view text(TokenId id) const { return texts_[std::size_t(id.value)]; }  // as in the file
+    std::string_view text(TokenId id) const {
+        return texts_[std::size_t(id.value)];
+    }  // as in the file
     TokenType type(TokenId id) const { return types_[std::size_t(id.value)]; }
     std::optional<TokenId> bos() const { return bos_; }
     std::optional<TokenId> eos() const { return eos_; }
