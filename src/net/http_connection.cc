@@ -1,3 +1,5 @@
+// The connection's state machine: reading, replying, ending, time. What each state means is in the
+// header.
 #include "net/http_connection.h"
 
 #include <algorithm>
@@ -289,9 +291,10 @@ void Connection::reply_begin(int status, const Headers& headers) {
 }
 
 void Connection::reply_write(std::string_view bytes) {
-    if (!begun_ || ended_) return log_error("reply_misused", {{"call", "write"}});
+    n_arrived_ += bytes.size();
+    if (!begun_ || ended_) log_error("reply_misused", {{"call", "write"}});
     // An empty chunk would be the last one.
-    if (no_body_ || bytes.empty()) return;
+    if (!begun_ || ended_ || no_body_ || bytes.empty()) return update_queued();
     if (out_.size() + sending_.size() + bytes.size() > kWriteQueueMax) {
         log_warn("reader_too_slow", {{"peer", peer_}, {"queued_bytes", out_.size()}});
         return cut();
@@ -366,9 +369,12 @@ void Connection::flushed() {
 
 void Connection::update_queued() {
     if (!reply_) return;
-    const std::size_t n = out_.size() + sending_.size() - n_sent_;
-    reply_->n_queued = n;
-    if (n + reply_->n_posted >= kWriteLowWater) {
+    const std::size_t n_now = out_.size() + sending_.size() - n_sent_;
+    // Unsigned arithmetic wraps to the right sum.
+    const std::size_t change = n_now - n_counted_ - n_arrived_;
+    n_counted_ = n_now;
+    n_arrived_ = 0;
+    if (reply_->n_queued.fetch_add(change) + change >= kWriteLowWater) {
         reply_->was_full = true;
     } else if (reply_->was_full.exchange(false) && reply_->on_writable && !ended_) {
         const auto state = reply_;
@@ -420,7 +426,8 @@ void Connection::forget_reply(bool gone) {
     if (!reply_) return;
     const auto state = std::exchange(reply_, nullptr);
     state->connection = nullptr;
-    state->n_queued = 0;
+    // What is still posted is taken off when it arrives.
+    state->n_queued -= std::exchange(n_counted_, 0) + std::exchange(n_arrived_, 0);
     state->gone = gone;
     const auto on_gone = std::exchange(state->on_gone, nullptr);
     state->on_writable = nullptr;

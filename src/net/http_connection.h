@@ -36,10 +36,11 @@ class Connection;
 // What a Reply and its connection share. It outlives both.
 struct ReplyState {
     std::atomic<bool> gone = false;
-    std::atomic<std::size_t> n_posted = 0;  // bytes on their way to io
-    std::atomic<std::size_t> n_queued = 0;  // bytes at the connection
-    // At or above the low-water mark since on_writable was last called. Set before n_posted grows,
-    // so that whoever sees a full reply is called back.
+    // Bytes on their way to io and waiting at the connection, in one number: bytes that move from
+    // one to the other must not be seen twice, or a writer would wait for a call that never comes.
+    std::atomic<std::size_t> n_queued = 0;
+    // At or above the low-water mark since on_writable was last called. Set after n_queued grows
+    // and before the bytes are posted: handling them then ends in a call.
     std::atomic<bool> was_full = false;
     // io only:
     Connection* connection = nullptr;  // while the reply is open
@@ -138,6 +139,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     std::string out_, sending_;  // waiting; with the socket, from n_sent_ on
     std::size_t n_sent_ = 0;
     bool write_armed_ = false;
+    std::size_t n_arrived_ = 0;  // of the reply's posted bytes, not yet taken into n_counted_
+    std::size_t n_counted_ = 0;  // what n_queued holds of out_ and sending_
 };
 
 // The Reply that handlers hold.

@@ -1,3 +1,5 @@
+// The scanner goes byte by byte and refuses at the first byte that cannot be right, so that a
+// client that waits for an answer gets one at once.
 #include "net/http_gate.h"
 
 #include <algorithm>

@@ -43,11 +43,12 @@ class ReplyHandle final : public Reply {
     void write(std::string bytes) override {
         if (state_->gone) return;
         const std::size_t n = bytes.size();
-        if (queued_bytes() + n >= kWriteLowWater) state_->was_full = true;
-        state_->n_posted += n;
+        if (state_->n_queued.fetch_add(n) + n >= kWriteLowWater) state_->was_full = true;
         io_->post([state = state_, n, b = std::move(bytes)] {
-            state->n_posted -= n;
-            if (state->connection) state->connection->reply_write(b);
+            if (state->connection)
+                state->connection->reply_write(b);
+            else
+                state->n_queued -= n;
         });
     }
     void end() override {
@@ -57,7 +58,7 @@ class ReplyHandle final : public Reply {
         post([](Connection& c) { c.reply_abort(); });
     }
     bool peer_gone() const override { return state_->gone; }
-    std::size_t queued_bytes() const override { return state_->n_posted + state_->n_queued; }
+    std::size_t queued_bytes() const override { return state_->n_queued; }
     bool writable() const override { return queued_bytes() < kWriteLowWater; }
     void on_peer_gone(std::function<void()> callback) override {
         io_->post([state = state_, callback = std::move(callback)]() mutable {

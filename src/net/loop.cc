@@ -1,5 +1,5 @@
-// One thread runs each loop and a mutex orders what is handed to it, so Asio's fences around handlers
-// add nothing; the thread sanitizer does not understand them.
+// One thread runs each loop and a mutex orders what is handed to it, so Asio's fences around
+// handlers add nothing; the thread sanitizer does not understand them.
 #define BOOST_ASIO_DISABLE_FENCED_BLOCK
 #include "net/loop.h"
 
