@@ -210,6 +210,29 @@ class MistakenDevice final : public model::Device {
         if (mistake_ == Mistake::eps_larger) eps *= 100.0f;
         right_.rms_norm(out, x, w, eps);
     }
+    void rms_norm_heads(Mat out, Mat x, const Weight& w, float eps) override {
+        if (mistake_ == Mistake::eps_smaller) eps *= 0.1f;
+        if (mistake_ == Mistake::eps_larger) eps *= 100.0f;
+        right_.rms_norm_heads(out, x, w, eps);
+    }
+    void add_bias(Mat x, const Weight& bias) override { right_.add_bias(x, bias); }
+    std::unique_ptr<model::Routing> make_routing(std::int64_t max_rows, std::int64_t n_expert,
+                                                 std::int64_t n_used) override {
+        return right_.make_routing(max_rows, n_expert, n_used);
+    }
+    void route(model::Routing& routing, Mat logits, const model::RouteParams& params) override {
+        right_.route(routing, logits, params);
+    }
+    void matmul_experts(std::span<const Mat> outs, Mat x, std::span<const Weight* const> ws,
+                        const model::Routing& routing) override {
+        right_.matmul_experts(outs, x, ws, routing);
+    }
+    void matmul_slots(Mat out, Mat x, const Weight& w, const model::Routing& routing) override {
+        right_.matmul_slots(out, x, w, routing);
+    }
+    void combine_experts(Mat out, Mat y, const model::Routing& routing) override {
+        right_.combine_experts(out, y, routing);
+    }
     void rope(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
               const model::RopeParams& params) override {
         model::RopeParams used = params;

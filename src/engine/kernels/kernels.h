@@ -75,6 +75,11 @@ typedef struct hearth_kernels {
     float (*max)(const float* x, int64_t n);          /* n >= 1 */
     /* x[i] = exp(x[i] - max); returns the sum, in index order of fixed lanes. */
     float (*exp_sum)(float* x, float max, int64_t n);
+    /* As rope_pairs, with pairs half a rotation apart: (x[i], x[i + n_rot / 2]), as GPT-NeoX and
+     * the models after it lie. */
+    void (*rope_halves)(float* x, const float* cos, const float* sin, int64_t n_rot);
+    /* x += by * y, the product rounded before it is added. */
+    void (*add_scaled)(float* x, const float* y, float by, int64_t n);
 } hearth_kernels;
 
 #ifdef __cplusplus

@@ -58,6 +58,17 @@ void rope_pairs(float* x, const float* cos, const float* sin, int64_t n_rot) {
     }
 }
 
+/* The halves do not overlap, and the compiler may know it. */
+void rope_halves(float* x, const float* cos, const float* sin, int64_t n_rot) {
+    float* __restrict low = x;
+    float* __restrict high = x + n_rot / 2;
+    for (int64_t i = 0; i < n_rot / 2; ++i) {
+        const float a = low[i], b = high[i];
+        low[i] = a * cos[i] - b * sin[i];
+        high[i] = a * sin[i] + b * cos[i];
+    }
+}
+
 inline f32x16 f_silu_mul(f32x16 gate, f32x16 up) {
     const f32x16 e = f_exp(f_sub(f_zero(), gate));
     return f_mul(f_div(gate, f_add(f_set(1.0f), e)), up);
@@ -73,6 +84,9 @@ void silu_mul(float* out, const float* gate, const float* up, int64_t n) {
 
 void add(float* x, const float* y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+}
+void add_scaled(float* x, const float* y, float by, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) x[i] += by * y[i];
 }
 void scale(float* x, float by, int64_t n) {
     for (int64_t i = 0; i < n; ++i) x[i] *= by;

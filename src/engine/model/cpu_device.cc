@@ -111,13 +111,31 @@ void CpuDevice::rms_norm(Mat out, Mat x, const Weight& w, float eps) {
     });
 }
 
+void CpuDevice::rms_norm_heads(Mat out, Mat x, const Weight& w, float eps) {
+    CHECK(w.n == 1 && x.cols % w.k == 0 && out.rows == x.rows && out.cols == x.cols);
+    const auto* weights = static_cast<const float*>(w.data);
+    for_rows(x.rows, x.cols, [&](std::int64_t i) {
+        for (std::int64_t at = 0; at < x.cols; at += w.k)
+            kernels_.rms_norm(out.data + i * out.ld + at, x.data + i * x.ld + at, weights, w.k,
+                              eps);
+    });
+}
+
+void CpuDevice::add_bias(Mat x, const Weight& bias) {
+    CHECK(bias.n == 1 && bias.k == x.cols);
+    const auto* values = static_cast<const float*>(bias.data);
+    for_rows(x.rows, x.cols,
+             [&](std::int64_t i) { kernels_.add(x.data + i * x.ld, values, x.cols); });
+}
+
 void CpuDevice::rope(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
                      const RopeParams& params) {
     CHECK(head_dim > 0 && x.cols % head_dim == 0 && params.n_rot <= head_dim);
     rope_.update(slices, params);
+    const auto turn = params.style == RopeStyle::pairs ? kernels_.rope_pairs : kernels_.rope_halves;
     for_rows(x.rows, x.cols, [&](std::int64_t i) {
         for (std::int64_t at = 0; at < x.cols; at += head_dim)
-            kernels_.rope_pairs(x.data + i * x.ld + at, rope_.cos(i), rope_.sin(i), params.n_rot);
+            turn(x.data + i * x.ld + at, rope_.cos(i), rope_.sin(i), params.n_rot);
     });
 }
 

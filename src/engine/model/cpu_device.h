@@ -31,6 +31,7 @@
 #include "base/format.h"
 #include "base/thread_pool.h"
 #include "engine/kernels/kernels.h"
+#include "engine/model/cpu_device_experts.h"
 #include "engine/model/cpu_device_rope.h"
 #include "engine/model/device.h"
 #include "engine/model/kv_store.h"
@@ -43,6 +44,14 @@ inline constexpr std::int64_t kPartBytes = 32 << 10;
 inline constexpr std::int64_t kPartOps = 32 << 10;
 // Parts for each thread, so that one that is held up costs a fraction.
 inline constexpr std::int64_t kPartsPerThread = 4;
+
+// Weights in one matmul_shared or matmul_experts: q, k, v and room.
+inline constexpr std::size_t kMaxShared = 8;
+// Output columns of a part: whole tiles of every format.
+inline constexpr std::int64_t kTileColumns = 16;
+// Weights of a part and activations of a chunk stay in the second-level cache together while each
+// weight row meets each activation row (1 MiB and more on current cores).
+inline constexpr std::int64_t kCacheBytes = 256 << 10;
 
 // How a weight lies in memory and who multiplies with it.
 struct CpuLayout {
@@ -102,6 +111,15 @@ class CpuDevice final : public Device {
     void matmul_shared(std::span<const Mat> outs, Mat x,
                        std::span<const Weight* const> ws) override;
     void rms_norm(Mat out, Mat x, const Weight& w, float eps) override;
+    void rms_norm_heads(Mat out, Mat x, const Weight& w, float eps) override;
+    void add_bias(Mat x, const Weight& bias) override;
+    std::unique_ptr<Routing> make_routing(std::int64_t max_rows, std::int64_t n_expert,
+                                          std::int64_t n_used) override;
+    void route(Routing& routing, Mat logits, const RouteParams& params) override;
+    void matmul_experts(std::span<const Mat> outs, Mat x, std::span<const Weight* const> ws,
+                        const Routing& routing) override;
+    void matmul_slots(Mat out, Mat x, const Weight& w, const Routing& routing) override;
+    void combine_experts(Mat out, Mat y, const Routing& routing) override;
     void rope(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
               const RopeParams& params) override;
     void store_kv(KvStore& kv, std::int64_t layer, Mat k, Mat v,
@@ -135,6 +153,9 @@ class CpuDevice final : public Device {
     Activations prepare(Mat x, const hearth_format& format);
     void multiply(std::span<const Mat> outs, Mat x, Activations act,
                   std::span<const Weight* const> ws);
+    Activations prepare_slots(Mat x, const hearth_format& format, const CpuRouting& routing);
+    void multiply_experts(std::span<const Mat> outs, Activations act,
+                          std::span<const Weight* const> ws, const CpuRouting& routing);
     void multiply_part(Mat out, std::int64_t n_rows, Activations act, const Weight& w,
                        std::int64_t n0, std::int64_t n1) const;
     void attend(float* out, const float* q, const CpuKvStore& kv, std::int64_t layer,

@@ -2,16 +2,6 @@
 #include "engine/model/cpu_device.h"
 
 namespace hearth::model {
-namespace {
-
-// Weights of a part and activations of a chunk stay in the second-level cache together while each
-// weight row meets each activation row (1 MiB and more on current cores).
-constexpr std::int64_t kCacheBytes = 256 << 10;
-// Output columns of a part: whole tiles of every format.
-constexpr std::int64_t kTileColumns = 16;
-// Weights in one matmul_shared: q, k, v and room.
-constexpr std::size_t kMaxShared = 8;
-}  // namespace
 
 CpuDevice::Activations CpuDevice::prepare(Mat x, const hearth_format& form) {
     const std::size_t row_bytes = form.act_bytes(x.cols);

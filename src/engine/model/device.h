@@ -1,8 +1,8 @@
 // Device: where a forward pass computes. The verbs of a transformer over buffers that belong to the
 // device; an architecture file calls nothing else, so that a GPU is one more implementation.
 //
-// Matrices are row-major f32 unless they are weights. The CPU device computes on return; another one
-// may queue, and read() waits. Letters: T tokens in the step, D n_embd, H heads, Hk KV heads,
+// Matrices are row-major f32 unless they are weights. The CPU device computes on return; another
+// one may queue, and read() waits. Letters: T tokens in the step, D n_embd, H heads, Hk KV heads,
 // Dh head_dim, F n_ff, V n_vocab.
 #pragma once
 
@@ -24,8 +24,8 @@ struct Weight {
     const void* data = nullptr;  // device memory; for the CPU, the mapped file (or a repacked copy)
     std::size_t row_bytes = 0;
     std::int64_t n = 0, k = 0;
-    const void* format = nullptr;    // the device's own descriptor of type and layout
-    std::string_view name;           // GGUF name, for errors
+    const void* format = nullptr;  // the device's own descriptor of type and layout
+    std::string_view name;         // GGUF name, for errors
 };
 
 // An f32 matrix [rows, cols] in device memory; rows are `ld` floats apart.
@@ -47,7 +47,7 @@ class KvStore {
 struct KvShape {
     std::int64_t n_layer = 0, n_head_kv = 0, head_dim = 0;
     std::int64_t n_block = 0;
-    std::string type = "f16";  // f32 | f16
+    std::string type = "f16";  // f32 | f16 | bf16 | q8_0
 };
 // 16 tokens of 8 heads of 64 f16 values are 16 KiB: long enough to stream, short enough that
 // half-filled last blocks waste little.
@@ -63,18 +63,45 @@ struct Slice {
     const BlockId* blocks = nullptr;  // block of positions [b * kBlockTokens, …) at index b
 };
 
+// Which two values of a head are turned together, i < n_rot / 2.
+enum class RopeStyle {
+    pairs,   // neighbours (x[2i], x[2i + 1]): llama files
+    halves,  // (x[i], x[i + n_rot / 2]), GPT-NeoX style: qwen2, qwen3 and most later families
+};
+
 struct RopeParams {
     std::int64_t n_rot = 0;
     float freq_base = 10000.0f;
     float freq_scale = 1.0f;
     const float* freq_factors = nullptr;  // n_rot / 2 divisors, or none
+    RopeStyle style = RopeStyle::pairs;
+};
+
+// Which experts each row of a step goes through, and with what weights: written by route(), read by
+// matmul_experts() and combine_experts(). It also holds the order of the step's T * n_used slots, a
+// slot being one row's visit to one expert. The order is the device's own (the CPU's groups slots
+// by expert); a matrix of slots means nothing but to the verbs that take the same routing, and to
+// those that treat rows alone (silu_mul).
+class Routing {
+  public:
+    virtual ~Routing() = default;
+    virtual std::int64_t n_expert() const = 0;
+    virtual std::int64_t n_used() const = 0;
+};
+
+// Experts are the n_used greatest of a row's logits, rank 0 the greatest, equal ones in the order
+// of their indices. A NaN is below everything; its weight shows it.
+struct RouteParams {
+    // true: weights are the softmax over the chosen logits (Mixtral, Qwen3 with norm_topk_prob);
+    // false: over all of them.
+    bool normalize = true;
 };
 
 class Device {
   public:
     virtual ~Device() = default;
-    virtual std::string name() const = 0;         // "cpu avx512, 2 threads"
-    virtual std::string_view isa() const = 0;     // part of what makes tokens reproducible
+    virtual std::string name() const = 0;      // "cpu avx512, 2 threads"
+    virtual std::string_view isa() const = 0;  // part of what makes tokens reproducible
 
     // Loading. Errors: invalid_request for a tensor type without kernels (its name and the remedy).
     virtual Result<Weight> load(const GgufTensor& tensor) = 0;
@@ -93,6 +120,30 @@ class Device {
     virtual void matmul_shared(std::span<const Mat> outs, Mat x,
                                std::span<const Weight* const> ws) = 0;
     virtual void rms_norm(Mat out, Mat x, const Weight& w, float eps) = 0;  // rows apart
+    // Each head apart: w is [Dh], and every run of Dh values in a row of x is normalized alone
+    // (Qwen3's q and k). x.cols is a multiple of Dh; out may be x.
+    virtual void rms_norm_heads(Mat out, Mat x, const Weight& w, float eps) = 0;
+    virtual void add_bias(Mat x, const Weight& bias) = 0;  // x[i, :] += bias, [cols]
+
+    // Mixtures of experts. Only at load: make_routing, for steps of up to max_rows rows; slots
+    // count as rows for reserve() and make_mat, so a step of T rows needs T * n_used of them.
+    // Requires: 1 <= n_used <= n_expert.
+    virtual std::unique_ptr<Routing> make_routing(std::int64_t max_rows, std::int64_t n_expert,
+                                                  std::int64_t n_used) = 0;
+    // Chooses the experts of each row from logits [T, n_expert], which it may overwrite; each row's
+    // choice is its own.
+    virtual void route(Routing& routing, Mat logits, const RouteParams& params) = 0;
+    // outs[j][slot, N] = x[row of the slot, K] * ws[j][expert of the slot, N, K]^T, where ws[j] was
+    // loaded from a tensor [n_expert, N, K]. x has the T rows of the step, outs have T * n_used.
+    // Each element sums as in matmul, whatever the batch.
+    virtual void matmul_experts(std::span<const Mat> outs, Mat x, std::span<const Weight* const> ws,
+                                const Routing& routing) = 0;
+    // The same with a row of x for each slot: the way down. out and x have T * n_used rows.
+    virtual void matmul_slots(Mat out, Mat x, const Weight& w, const Routing& routing) = 0;
+    // out[i, :] = sum over ranks r, from 0 on, of weight(i, r) * y[slot(i, r), :]; every product
+    // and sum rounds, so a row's result is its own. out has T rows.
+    virtual void combine_experts(Mat out, Mat y, const Routing& routing) = 0;
+
     // Rotates the n_heads heads of head_dim in each row of x; row i stands at its slice's position.
     virtual void rope(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
                       const RopeParams& params) = 0;
@@ -111,8 +162,8 @@ class Device {
     virtual std::span<const float> read(Mat x) = 0;
 };
 
-// Errors: invalid_request if isa (from HEARTH_ISA; "" picks the best) is unknown or unsupported here.
-// n_threads 0: one per usable core.
+// Errors: invalid_request if isa (from HEARTH_ISA; "" picks the best) is unknown or unsupported
+// here. n_threads 0: one per usable core.
 Result<std::unique_ptr<Device>> make_cpu_device(std::string_view isa, int n_threads);
 
 }  // namespace hearth::model

@@ -45,6 +45,24 @@ struct FakeDevice final : model::Device {
         std::abort();
     }
     void rms_norm(model::Mat, model::Mat, const model::Weight&, float) override { std::abort(); }
+    void rms_norm_heads(model::Mat, model::Mat, const model::Weight&, float) override {
+        std::abort();
+    }
+    void add_bias(model::Mat, const model::Weight&) override { std::abort(); }
+    std::unique_ptr<model::Routing> make_routing(std::int64_t, std::int64_t,
+                                                 std::int64_t) override {
+        std::abort();
+    }
+    void route(model::Routing&, model::Mat, const model::RouteParams&) override { std::abort(); }
+    void matmul_experts(std::span<const model::Mat>, model::Mat,
+                        std::span<const model::Weight* const>, const model::Routing&) override {
+        std::abort();
+    }
+    void matmul_slots(model::Mat, model::Mat, const model::Weight&,
+                      const model::Routing&) override {
+        std::abort();
+    }
+    void combine_experts(model::Mat, model::Mat, const model::Routing&) override { std::abort(); }
     void rope(model::Mat, std::int64_t, std::span<const model::Slice>,
               const model::RopeParams&) override {
         std::abort();
