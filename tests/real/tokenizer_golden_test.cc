@@ -80,6 +80,16 @@ TEST(TokenizerGolden, llama_bpe) {
     check_recorded("vocab-llama-bpe-rebuilt", "ggml-vocab-llama-bpe");
 }
 
+TEST(TokenizerGolden, deepseek_llm) {
+    check_recorded("ggml-vocab-deepseek-llm", "ggml-vocab-deepseek-llm");
+}
+TEST(TokenizerGolden, starcoder) {
+    check_recorded("ggml-vocab-starcoder", "ggml-vocab-starcoder");
+}
+TEST(TokenizerGolden, falcon) {
+    check_recorded("ggml-vocab-falcon", "ggml-vocab-falcon");
+}
+
 TEST(TokenizerGolden, prompts_of_the_demo_model) {
     NEEDS_DATA(folder, "models/demo");
     const auto model = open(folder + "/demo-q8_0.gguf");

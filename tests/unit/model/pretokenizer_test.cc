@@ -16,15 +16,13 @@ using Words = std::vector<std::string>;
 
 Words words(const PreRule& rule, std::string_view text) {
     Words out;
-    while (!text.empty()) {
-        const std::size_t n = next_word(rule, text);
-        if (n == 0 || n > text.size()) {
-            ADD_FAILURE() << "a word of " << n << " bytes";
-            break;
-        }
-        out.emplace_back(text.substr(0, n));
-        text.remove_prefix(n);
+    WordSplitter splitter(rule, text);
+    std::size_t n_bytes = 0;
+    for (std::string_view word; !(word = splitter.next()).empty();) {
+        out.emplace_back(word);
+        n_bytes += word.size();
     }
+    EXPECT_EQ(n_bytes, text.size());
     return out;
 }
 
@@ -81,6 +79,29 @@ TEST(PreTokenizer, letters_digits_and_spaces_are_those_of_unicode) {
                      "\xcc\x81"
                      "a"}));  // a mark leads a word
     EXPECT_EQ(words(default_pre_rule(), "a\xc2\xa0 b"), (Words{"a", "\xc2\xa0", " b"}));
+}
+
+TEST(PreTokenizer, stages_cut_what_the_ones_before_them_left) {
+    const auto cut = [](const char* name, std::string_view text) {
+        return words(*find_pre_rule(name), text);
+    };
+    EXPECT_EQ(cut("starcoder", "a  12b"), (Words{"a", "  ", "1", "2", "b"}));
+    EXPECT_EQ(cut("gpt-2", "a  12b"), (Words{"a", " ", " 12", "b"}));
+    EXPECT_EQ(cut("smollm", "x\xc2\xb2 y"), (Words{"x", "\xc2\xb2", " y"}));
+    EXPECT_EQ(cut("falcon", "it's $1234 =>x"),
+              (Words{"it", "'", "s", " ", "$", "123", "4", " ", "=>", "x"}));
+    EXPECT_EQ(cut("falcon", " 123456 7"), (Words{" ", "123", "456", " 7"}));
+    EXPECT_EQ(cut("deepseek-llm", "a\n\nb"), (Words{"a", "\n", "\n", "b"}));
+    EXPECT_EQ(cut("deepseek-llm", " don't, 12  "), (Words{" don", "'", "t", ",", " ", "12", "  "}));
+    // The second set of the expression has the letters of ASCII in it.
+    EXPECT_EQ(cut("deepseek-llm", " abc\xc3\xa9"), (Words{" abc", "\xc3\xa9"}));
+    EXPECT_EQ(cut("deepseek-llm", "x\xe4\xb8\xad\xe6\x96\x87 y"),
+              (Words{"x", "\xe4\xb8\xad\xe6\x96\x87", " y"}));
+}
+
+TEST(PreTokenizer, a_contraction_in_any_case_knows_the_long_s) {
+    EXPECT_EQ(words(*find_pre_rule("llama-bpe"), "x'\xc5\xbfy"), (Words{"x", "'\xc5\xbf", "y"}));
+    EXPECT_EQ(words(*find_pre_rule("gpt-2"), "x'\xc5\xbfy"), (Words{"x", "'", "\xc5\xbfy"}));
 }
 
 TEST(PreTokenizer, bytes_that_are_not_utf8_are_marks) {

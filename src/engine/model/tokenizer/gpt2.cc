@@ -206,9 +206,8 @@ void Gpt2Tokenizer::encode_word(std::string_view word, Work& work,
 
 void Gpt2Tokenizer::encode_plain(std::string_view text, Work& work,
                                  std::vector<TokenId>& out) const {
-    while (!text.empty()) {
-        const std::string_view word = text.substr(0, next_word(*rule_, text));
-        text.remove_prefix(word.size());
+    WordSplitter words(*rule_, text);
+    for (std::string_view word; !(word = words.next()).empty();) {
         work.n_steps += std::int64_t(word.size());
         if (rule_->whole_words) {
             std::string spelled;
