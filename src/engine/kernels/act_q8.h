@@ -3,10 +3,10 @@
  *
  *   d = max|x| / 127 (f32, not rounded further),  q = x * (127 / max|x|) rounded to nearest even
  *
- * |q| <= 127 always. sum is the sum of q, for formats and ISAs that add a constant to the weights.
- * Blocks whose largest |x| is below 2^-100 become zeros (127 / max would overflow); a block with an
- * infinity or NaN gets d = NaN, so that the mistake shows in every output instead of a wrong
- * number.
+ * |q| <= 127 always. The sums of q are there for formats and ISAs that add a constant to the
+ * weights. Blocks whose largest |x| is below 2^-100 become zeros (127 / max would overflow); a
+ * block with an infinity or NaN gets d = NaN, so that the mistake shows in every output instead of
+ * a wrong number.
  *
  * Plain C that the compiler vectorizes: every operation is exact or rounds alone, so all ISAs
  * agree. Error of a value: |x - d q| <= d / 2 * (1 + 2^-15): half a step, and for |x 127 / max| <
@@ -19,7 +19,7 @@ namespace {
 
 struct act_q8 {
     float d;
-    int32_t sum;
+    int16_t half[2]; /* sums of q[0..15] and of q[16..31]: at most 16 * 127 */
     int8_t q[32];
 };
 static_assert(sizeof(act_q8) == 40, "rows of blocks are packed");
@@ -48,17 +48,25 @@ inline void act_q8_block(act_q8* out, const float* x) {
     /* Adding 1.5 * 2^23 puts the unit in the last place at 1: the sum's low bits are the rounded
      * value. */
     const float magic = 0x1.8p23f;
-    int32_t q[32], sum = 0;
+    int32_t q[32], sum[2] = {};
     float shifted[32];
     for (int j = 0; j < 32; ++j) shifted[j] = x[j] * by + magic;
     __builtin_memcpy(q, shifted, sizeof q);
     for (int j = 0; j < 32; ++j) {
         q[j] -= 0x4b400000;
-        sum += q[j];
         out->q[j] = (int8_t)q[j];
     }
+    for (int j = 0; j < 16; ++j) {
+        sum[0] += q[j];
+        sum[1] += q[16 + j];
+    }
     out->d = size / 127.0f;
-    out->sum = sum;
+    out->half[0] = (int16_t)sum[0];
+    out->half[1] = (int16_t)sum[1];
+}
+
+inline int32_t act_q8_sum(const act_q8* a) {
+    return a->half[0] + a->half[1];
 }
 
 inline void act_q8_make(void* act, const float* x, int64_t k) {

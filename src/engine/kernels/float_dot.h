@@ -1,4 +1,4 @@
-/* The matmul of weights that widen to f32 (f32, f16), written once over the primitives.
+/* The matmul of weights that widen to f32 (f32, f16, bf16), written once over the primitives.
  *
  * out[t, n] = sum_k w[n, k] * x[t, k]. Lane l sums k = l, l + 16, l + 32, … with fused
  * multiply-adds, and the 16 lanes are added by f_sum. That order is the same for every element in
@@ -18,6 +18,12 @@ inline f32x16 widen(const float* p) {
 }
 inline f32x16 widen(const uint16_t* p) {
     return f_load_h(p);
+}
+inline f32x16 widen(const bf16* p) {
+    return f_load_b(p);
+}
+inline f32x16 widen_n(const bf16* p, int64_t n) {
+    return f_load_b_n(p, n);
 }
 inline f32x16 widen_n(const float* p, int64_t n) {
     return f_load_n(p, n);

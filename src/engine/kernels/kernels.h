@@ -40,10 +40,10 @@ typedef struct hearth_format {
     int32_t act_is_f32;
 } hearth_format;
 
-/* Key/value element types: "f32", "f16" (and, later, "bf16", "q8_0"). */
+/* Key/value element types: "f32", "f16", "bf16", "q8_0". */
 typedef struct hearth_kv_type {
     const char* name;
-    /* Bytes of one head's row of head_dim values. */
+    /* Bytes of one head's row of head_dim values, exactly. Requires: head_dim % block == 0. */
     size_t (*row_bytes)(int64_t head_dim);
     void (*store)(void* row, const float* x, int64_t head_dim);
     /* scores[g * ld + s] = scale * sum_d q[g, d] * k[s, d]
@@ -53,6 +53,7 @@ typedef struct hearth_kv_type {
     /* acc[g, d] += sum_s p[g * ld + s] * v[s, d], s ascending. */
     void (*weigh)(float* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
                   int64_t head_dim);
+    int32_t block; /* values in a block: head_dim is a multiple of it */
 } hearth_kv_type;
 
 typedef struct hearth_kernels {

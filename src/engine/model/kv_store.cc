@@ -35,6 +35,11 @@ Result<std::unique_ptr<KvStore>> CpuKvStore::make(const hearth_kernels& kernels,
     if (shape.head_dim < 1 || shape.head_dim > kCpuHeadDimMax)
         return fail(ErrorKind::invalid_request, format("head_dim is {}, the KV cache takes 1 to {}",
                                                        shape.head_dim, kCpuHeadDimMax));
+    if (shape.head_dim % kv->type_->block != 0)
+        return fail(ErrorKind::invalid_request,
+                    format("head_dim is {}, and KV cache type \"{}\" stores blocks of {} values; "
+                           "choose f16 or bf16",
+                           shape.head_dim, shape.type, kv->type_->block));
     kv->row_bytes_ = kv->type_->row_bytes(shape.head_dim);
     std::size_t block = kv->row_bytes_ * 2 * std::size_t(kBlockTokens), all = 0;
     bool fits = multiply(block, shape.n_head_kv);

@@ -71,13 +71,15 @@ TEST(CpuDevice, attention_is_within_the_derived_bound_around_the_ends_of_pieces)
     SCOPED_TRACE(seed);
     Random random(seed);
     for (const std::string& isa : isas())
-        for (const char* type : {"f32", "f16"})
+        for (const char* type : {"f32", "f16", "bf16", "q8_0"})
             for (const std::int64_t n : {1, 2, 16, 17, 255, 256, 257, 512, 513, 600})
                 check_attention(isa, type, n, 4, 2, 32, random);
     for (const std::string& isa : isas()) {
         check_attention(isa, "f16", 70, 3, 3, 8, random);     // narrow heads
         check_attention(isa, "f32", 70, 12, 1, 80, random);   // more query heads than go together
         check_attention(isa, "f16", 70, 2, 1, 1024, random);  // the widest heads
+        check_attention(isa, "bf16", 70, 2, 1, 81, random);   // an odd number of values
+        check_attention(isa, "q8_0", 70, 10, 2, 128, random);
     }
 }
 
@@ -195,9 +197,10 @@ TEST(CpuDevice, matmul_has_the_same_bits_for_any_rows_threads_and_company) {
     const std::uint64_t seed = test_seed();
     SCOPED_TRACE(seed);
     Random random(seed);
-    const std::int64_t k = 96, n = 1000, rows = 40;
-    const std::vector<float> values = random.normals(n * k), x = random.normals(rows * k);
+    const std::int64_t n = 1000, rows = 40;
     for (const hearth_format* format : formats_of(scalar())) {
+        const std::int64_t k = std::max(96, format->block);
+        const std::vector<float> values = random.normals(n * k), x = random.normals(rows * k);
         const Encoded encoded = encode_rows(*format, values, n, k);
         const std::vector<float> expected = matmul(*format, x, rows, encoded, n, k);
         for (const std::string& isa : isas()) {
@@ -301,20 +304,20 @@ TEST(CpuDevice, embedding_and_gathering_copy_the_rows_asked_for) {
     Random random(seed);
     for (const hearth_format* format : formats_of(scalar())) {
         auto device = model::make_cpu_device("", 2).value();
-        const Encoded encoded = encode_rows(*format, random.normals(7 * 64), 7, 64);
-        const Weight w = load_rows(*device, *format, encoded, 7, 64);
+        const Encoded encoded = encode_rows(*format, random.normals(7 * 256), 7, 256);
+        const Weight w = load_rows(*device, *format, encoded, 7, 256);
         const std::vector<TokenId> ids = {TokenId(6), TokenId(0), TokenId(6)};
-        const Mat x = device->make_mat(3, 64), y = device->make_mat(2, 64);
+        const Mat x = device->make_mat(3, 256), y = device->make_mat(2, 256);
         device->embed(x, w, ids);
         const std::vector<std::int64_t> rows = {0, 1};
         device->gather(y, x, rows);
-        for (std::int64_t d = 0; d < 64; ++d) {
-            EXPECT_EQ(x.data[d], encoded.values[std::size_t(6 * 64 + d)]);
-            EXPECT_EQ(x.data[64 + d], encoded.values[std::size_t(d)]);
-            EXPECT_EQ(x.data[128 + d], encoded.values[std::size_t(6 * 64 + d)]);
-            EXPECT_EQ(y.data[64 + d], x.data[64 + d]);
+        for (std::int64_t d = 0; d < 256; ++d) {
+            EXPECT_EQ(x.data[d], encoded.values[std::size_t(6 * 256 + d)]);
+            EXPECT_EQ(x.data[256 + d], encoded.values[std::size_t(d)]);
+            EXPECT_EQ(x.data[512 + d], encoded.values[std::size_t(6 * 256 + d)]);
+            EXPECT_EQ(y.data[256 + d], x.data[256 + d]);
         }
-        EXPECT_EQ(device->read(y).size(), 128u);
+        EXPECT_EQ(device->read(y).size(), 512u);
     }
 }
 
@@ -334,10 +337,10 @@ TEST(CpuDevice, tensors_without_kernels_are_refused_by_name_and_type) {
     auto device = model::make_cpu_device("", 1).value();
     const std::vector<std::byte> bytes(144);
     const auto refused = device->load(
-        {.name = "blk.3.attn_q.weight", .type = 12, .shape = {1, 256}, .bytes = bytes});
+        {.name = "blk.3.attn_q.weight", .type = 10, .shape = {1, 256}, .bytes = bytes});
     ASSERT_FALSE(refused.has_value());
     EXPECT_EQ(refused.error().kind, ErrorKind::invalid_request);
-    for (const char* part : {"blk.3.attn_q.weight", "Q4_K", "F16", "F32", "Q8_0"})
+    for (const char* part : {"blk.3.attn_q.weight", "Q2_K", "F16", "F32", "Q8_0", "Q4_K", "BF16"})
         EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
     const auto unknown = device->load({.name = "x", .type = 12345, .shape = {256}, .bytes = bytes});
     ASSERT_FALSE(unknown.has_value());
@@ -384,6 +387,25 @@ TEST(KvStore, size_is_what_its_shape_says) {
     EXPECT_EQ(f16->bytes(), f16->bytes_per_token() * 10 * 16);
     const auto f32 = device->make_kv({3, 4, 20, 10, "f32"}).value();
     EXPECT_EQ(f32->bytes(), 2 * f16->bytes());
+}
+
+TEST(KvStore, size_of_every_type_is_exact) {
+    auto device = model::make_cpu_device("", 1).value();
+    const auto per_token = [&](const char* type, std::int64_t head_dim) {
+        return device->make_kv({2, 3, head_dim, 4, type}).value()->bytes_per_token();
+    };
+    EXPECT_EQ(per_token("bf16", 81), 2u * 3 * 81 * 2 * 2);
+    EXPECT_EQ(per_token("q8_0", 128), 2u * 3 * 2 * (4 * 34));
+}
+
+TEST(KvStore, heads_that_are_no_whole_blocks_are_refused_with_a_way_out) {
+    auto device = model::make_cpu_device("", 1).value();
+    const auto refused = device->make_kv({1, 1, 80, 1, "q8_0"});
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().kind, ErrorKind::invalid_request);
+    for (const char* part : {"80", "q8_0", "32", "f16"})
+        EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
+    EXPECT_TRUE(device->make_kv({1, 1, 96, 1, "q8_0"}).has_value());
 }
 
 TEST(KvStore, impossible_shapes_and_types_are_refused) {

@@ -68,13 +68,8 @@ class Timeline {
         out_ = device.make_mat(n, n_head * head_dim);
         keys_ = device.make_mat(n, n_head_kv * head_dim);
         values_ = device.make_mat(n, n_head_kv * head_dim);
-        if (kv_type == "f16") {
-            round_to_f16(k_rounded_ = k_);
-            round_to_f16(v_rounded_ = v_);
-        } else {
-            k_rounded_ = k_;
-            v_rounded_ = v_;
-        }
+        round_to(kv_type, k_rounded_ = k_);
+        round_to(kv_type, v_rounded_ = v_);
     }
 
     const BlockId* blocks() const { return blocks_.data(); }
@@ -133,11 +128,17 @@ class Timeline {
     }
 
   private:
-    static void round_to_f16(std::vector<float>& x) {
-        const hearth_format& f16 = *hearth_format_find(&scalar(), 1);
-        std::vector<std::uint16_t> h(x.size());
-        f16.encode(h.data(), x.data(), std::int64_t(x.size()));
-        f16.decode(x.data(), h.data(), std::int64_t(x.size()));
+    // As the type's rows hold them (kv_test.cc).
+    void round_to(const std::string& kv_type, std::vector<float>& x) const {
+        const hearth_kv_type& type = *hearth_kv_type_find(&scalar(), kv_type.c_str());
+        for (const hearth_format* format : formats_of(scalar())) {
+            if (kv_type != format->name) continue;
+            std::vector<std::uint8_t> row(type.row_bytes(head_dim_));
+            for (std::size_t at = 0; at < x.size(); at += std::size_t(head_dim_)) {
+                type.store(row.data(), x.data() + at, head_dim_);
+                format->decode(x.data() + at, row.data(), head_dim_);
+            }
+        }
     }
     model::Slice slice_of(std::int64_t from, std::int64_t to) const {
         return {.row = 0, .n_rows = to - from, .pos = from, .blocks = blocks_.data()};

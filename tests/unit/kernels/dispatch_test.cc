@@ -73,11 +73,16 @@ TEST(Registry, every_isa_has_the_same_formats_and_types_in_the_same_order) {
             EXPECT_EQ(formats[i]->gguf_type, expected[i]->gguf_type);
             EXPECT_EQ(formats[i]->block, expected[i]->block);
         }
-        for (const char* type : {"f32", "f16"})
+        for (const char* type : {"f32", "f16", "bf16", "q8_0"})
             EXPECT_NE(hearth_kv_type_find(*at, type), nullptr) << (*at)->isa << type;
         EXPECT_EQ(hearth_kv_type_find(*at, "f64"), nullptr);
         EXPECT_EQ(hearth_format_find(*at, 4), nullptr);  // retired number
     }
+}
+
+TEST(Registry, the_formats_that_people_have_are_there) {
+    for (const std::uint32_t type : {0u, 1u, 2u, 3u, 6u, 7u, 8u, 12u, 13u, 14u, 30u})
+        EXPECT_NE(hearth_format_find(&scalar(), type), nullptr) << type;
 }
 
 TEST(Registry, formats_agree_with_the_list_of_types) {

@@ -69,7 +69,8 @@ inline std::vector<float> run_matmul(const hearth_format& format, ByteSource sou
 }
 
 inline std::vector<float> run_attention(const hearth_kv_type& type, ByteSource source) {
-    const std::int64_t dim = source.integer(1, 70), group = source.integer(1, 9);
+    const std::int64_t dim = type.block * source.integer(1, type.block == 1 ? 70 : 4);
+    const std::int64_t group = source.integer(1, 9);
     const std::int64_t keys = source.integer(1, 16);
     const std::vector<float> q = source.numbers(group * dim), x = source.numbers(keys * dim);
     std::vector<std::uint8_t> rows(type.row_bytes(dim) * std::size_t(keys));
@@ -101,6 +102,9 @@ inline std::vector<float> run_ops(const hearth_kernels& table, ByteSource source
     table.scale(out.data(), y[0], n);
     keep();
     table.rope_pairs(out.data(), x.data(), y.data(), n / 2 * 2);
+    keep();
+    table.rope_halves(out.data(), y.data(), x.data(), n / 2 * 2);
+    table.add_scaled(out.data(), y.data(), x[0], n);
     keep();
     return all;
 }

@@ -15,7 +15,14 @@ struct Rows {
     std::vector<float> values;  // as they were rounded
 };
 
-// f16 rows hold what the f16 format's reference rounds to; that is tested in f16_test.cc.
+// Rows of f16 and bf16 are rows of those formats, and rows of q8_0 are q8_0 blocks; how these
+// decode is tested with the formats.
+const hearth_format* format_of(const hearth_kernels& table, const hearth_kv_type& type) {
+    for (const hearth_format* format : formats_of(table))
+        if (std::strcmp(format->name, type.name) == 0) return format;
+    return nullptr;
+}
+
 Rows store_rows(const hearth_kernels& table, const hearth_kv_type& type,
                 const std::vector<float>& x, std::int64_t n, std::int64_t head_dim) {
     Rows out;
@@ -23,9 +30,8 @@ Rows store_rows(const hearth_kernels& table, const hearth_kv_type& type,
     for (std::int64_t i = 0; i < n; ++i)
         type.store(out.bytes.data() + std::size_t(i) * type.row_bytes(head_dim),
                    x.data() + i * head_dim, head_dim);
-    out.values = x;
-    if (type.row_bytes(1) == 2)
-        hearth_format_find(&table, 1)->decode(out.values.data(), out.bytes.data(), n * head_dim);
+    out.values.resize(x.size());
+    format_of(table, type)->decode(out.values.data(), out.bytes.data(), n * head_dim);
     return out;
 }
 
@@ -35,6 +41,20 @@ std::vector<const hearth_kv_type*> types_of(const hearth_kernels& table) {
     return out;
 }
 
+TEST(KvType, rows_take_exactly_the_bytes_of_their_elements) {
+    const auto bytes = [](const char* name, std::int64_t dim) {
+        return hearth_kv_type_find(&scalar(), name)->row_bytes(dim);
+    };
+    EXPECT_EQ(bytes("f32", 80), 320u);
+    EXPECT_EQ(bytes("f16", 81), 162u);
+    EXPECT_EQ(bytes("bf16", 81), 162u);
+    EXPECT_EQ(bytes("q8_0", 64), 68u);
+    EXPECT_EQ(bytes("q8_0", 128), 136u);
+    EXPECT_EQ(hearth_kv_type_find(&scalar(), "q8_0")->block, 32);
+}
+
+// f16: half of 2^-10 relative, half of 2^-24 below the normal range. bf16: half of 2^-7. q8_0, of
+// the largest in a block: half a step of 1 / 127, and the scale's rounding, 2^-11 relative.
 TEST(KvType, stored_rows_are_the_nearest_values_of_the_type) {
     const std::uint64_t seed = test_seed();
     SCOPED_TRACE(seed);
@@ -42,13 +62,38 @@ TEST(KvType, stored_rows_are_the_nearest_values_of_the_type) {
     for (const hearth_kernels* table : supported_tables()) {
         for (const hearth_kv_type* type : types_of(*table)) {
             for (const std::int64_t head_dim : kHeadDims) {
+                if (head_dim % type->block != 0) continue;
                 const std::vector<float> x = random.normals(head_dim);
                 const Rows rows = store_rows(*table, *type, x, 1, head_dim);
-                const double step = type->row_bytes(1) == 2 ? 0x1p-11 : 0.0;
-                for (std::size_t i = 0; i < x.size(); ++i)
+                for (std::size_t i = 0; i < x.size(); ++i) {
+                    double size = std::fabs(double(x[i])), step = 0;
+                    if (type->block == 32) {
+                        for (std::size_t j = i / 32 * 32; j < i / 32 * 32 + 32; ++j)
+                            size = std::max(size, std::fabs(double(x[j])));
+                        step = (0.5 / 127) * (1 + 0x1p-15) + 0x1p-11 * (1 + 0x1p-10);
+                    }
+                    if (std::strcmp(type->name, "f16") == 0) step = 0x1p-11;
+                    if (std::strcmp(type->name, "bf16") == 0) step = 0x1p-8;
                     ASSERT_LE(std::fabs(double(rows.values[i]) - double(x[i])),
-                              step * std::fabs(double(x[i])) + (step > 0 ? 0x1p-25 : 0))
+                              step * size + (step > 0 ? 0x1p-25 : 0))
                         << table->isa << " " << type->name;
+                }
+            }
+        }
+    }
+}
+
+TEST(KvType, infinities_and_nans_show_in_the_scores) {
+    for (const hearth_kernels* table : supported_tables()) {
+        for (const hearth_kv_type* type : types_of(*table)) {
+            for (const float bad : {INFINITY, -INFINITY, NAN}) {
+                std::vector<float> x(64, 0.5f);
+                x[40] = bad;
+                const Rows k = store_rows(*table, *type, x, 1, 64);
+                const std::vector<float> q(64, 1.0f);
+                float score = 0;
+                type->scores(&score, 1, q.data(), 1, k.bytes.data(), 1, 64, 1.0f);
+                EXPECT_FALSE(std::isfinite(score)) << table->isa << " " << type->name;
             }
         }
     }
@@ -61,6 +106,7 @@ TEST(KvType, scores_are_within_the_derived_bound_and_equal_on_every_isa) {
     Random random(seed);
     for (const hearth_kv_type* type : types_of(scalar())) {
         for (const std::int64_t dim : kHeadDims) {
+            if (dim % type->block != 0) continue;
             for (const std::int64_t group : kGroups) {
                 for (const std::int64_t keys : kKeyCounts) {
                     const float scale = 1.0f / std::sqrt(float(dim));
@@ -110,6 +156,7 @@ TEST(KvType, weighted_sums_are_within_the_bound_cut_freely_and_equal_on_every_is
     Random random(seed);
     for (const hearth_kv_type* type : types_of(scalar())) {
         for (const std::int64_t dim : kHeadDims) {
+            if (dim % type->block != 0) continue;
             for (const std::int64_t group : kGroups) {
                 const std::int64_t keys = 16;
                 const Rows v = store_rows(scalar(), *type, random.normals(keys * dim), keys, dim);

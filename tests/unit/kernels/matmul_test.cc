@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "unit/kernels/kernels_support.h"
+#include "unit/kernels/quant_definition.h"
 
 namespace hearth::test {
 namespace {
@@ -13,6 +14,7 @@ constexpr std::int64_t kTs[] = {1, 2, 3, 5, 8, 9, 33};
 // One to three blocks, odd multiples, and (where a block is one value) lengths around 16 lanes.
 std::vector<std::int64_t> lengths(const hearth_format& format) {
     if (format.block == 1) return {1, 2, 3, 15, 16, 17, 31, 33, 48, 172, 255};
+    if (format.block == 256) return {256, 512, 768, 1792};
     return {format.block, 2 * format.block, 3 * format.block, 7 * format.block, 33 * format.block};
 }
 
@@ -29,20 +31,23 @@ double float_bound(std::int64_t k, double sum_of_magnitudes) {
     return gamma(double((k + 15) / 16 + 4)) * sum_of_magnitudes + double(k) * 0x1p-150;
 }
 
-// For q8_0, against exact arithmetic on the original activations x. Quantizing is off by at most
-// (d / 2) (1 + 2^-15) a value (act_q8.h), and the sum over n blocks rounds n times after the
-// rounding of each scale product:
-//   |out - exact| <= sum_b |w|_1 (d_b / 2)(1 + 2^-15) + gamma(n + 1) * sum_b |d_w d_b q a|.
-// The last factor is at most |w|_1 * 127 d_b = |w|_1 * max|x| of the block.
-double q8_bound(const float* w, const float* x, std::int64_t k) {
+// For quantized weights, against exact arithmetic on the weights' definition and the original
+// activations x. Quantizing x is off by at most (d / 2) (1 + 2^-15) a value (act_q8.h); then every
+// chunk of 32 rounds twice for its products and, where there are minima, twice for them
+// (quant_dot.h). With w = p - m, and |a| d <= max|x| =: X of the chunk:
+//   |out - exact| <= sum_c X (sum_j |w_j| (1 + 2^-15) / 254 + gamma(2 n + 1) sum_j (|p_j| +
+//   |m_j|)).
+double quant_bound(const std::vector<Definition>& w, const float* x) {
     double bound = 0;
-    for (std::int64_t b = 0; b < k / 32; ++b) {
-        double sum = 0, largest = 0;
-        for (std::int64_t j = 32 * b; j < 32 * (b + 1); ++j) {
-            sum += std::fabs(double(w[j]));
+    const std::size_t n = w.size() / 32;
+    for (std::size_t b = 0; b < n; ++b) {
+        double sum = 0, parts = 0, largest = 0;
+        for (std::size_t j = 32 * b; j < 32 * (b + 1); ++j) {
+            sum += std::fabs(w[j].value());
+            parts += std::fabs(w[j].product) + std::fabs(w[j].minimum);
             largest = std::max(largest, std::fabs(double(x[j])));
         }
-        bound += sum * largest * (0.5 / 127 * (1 + 0x1p-15) + gamma(double(k / 32 + 1)));
+        bound += largest * (sum * (0.5 / 127 * (1 + 0x1p-15)) + parts * gamma(double(2 * n + 1)));
     }
     return bound;
 }
@@ -55,13 +60,18 @@ void check_against_double(const hearth_format& format, std::int64_t t, std::int6
     for (std::int64_t i = 0; i < t; ++i) {
         for (std::int64_t j = 0; j < n; ++j) {
             const float *row = w.values.data() + j * k, *xs = x.data() + i * k;
+            std::vector<Definition> definition;
+            if (is_quantized(format))
+                definition = defined_row(format, w.bytes.data() + std::size_t(j) * w.stride, k);
             double exact = 0, magnitudes = 0;  // f64 errors are 2^-29 of the bound
             for (std::int64_t d = 0; d < k; ++d) {
-                exact += double(row[d]) * double(xs[d]);
-                magnitudes += std::fabs(double(row[d]) * double(xs[d]));
+                const double weight =
+                    is_quantized(format) ? definition[std::size_t(d)].value() : double(row[d]);
+                exact += weight * double(xs[d]);
+                magnitudes += std::fabs(weight * double(xs[d]));
             }
             const double bound =
-                format.act_is_f32 ? float_bound(k, magnitudes) : q8_bound(row, xs, k);
+                is_quantized(format) ? quant_bound(definition, xs) : float_bound(k, magnitudes);
             ASSERT_LE(std::fabs(out[std::size_t(i * n + j)] - exact), bound)
                 << where(scalar(), format, t, n, k) << " at " << i << ", " << j;
         }
@@ -79,9 +89,9 @@ TEST(Matmul, scalar_oracle_is_within_the_derived_bound_of_double_precision) {
                     check_against_double(*format, t, n, k, random);
 }
 
-// The bound for q8_0 above is mostly the activations' quantization. This one is free of it: weights
-// and activations are integers that quantize to themselves (largest 127), so blocks are exact
-// integers, scales are powers of two, and with few enough blocks the whole sum is exact.
+// The bound of quantized formats above is mostly the activations' quantization. This one is free of
+// it: weights and activations are integers that quantize to themselves (largest 127), so blocks are
+// exact integers, scales are powers of two, and with few enough blocks the whole sum is exact.
 TEST(Matmul, q8_0_is_exact_where_no_rounding_can_happen) {
     const std::uint64_t seed = test_seed();
     SCOPED_TRACE(seed);
@@ -198,7 +208,9 @@ TEST(Matmul, random_bytes_as_weights_give_the_same_on_every_isa) {
     for (const hearth_format* format : formats_of(scalar())) {
         for (int round = 0; round < 20; ++round) {
             const std::int64_t n = random.integer(1, 40), t = random.integer(1, 12);
-            const std::int64_t k = format->block * random.integer(1, format->block == 1 ? 90 : 6);
+            const std::int64_t k = format->block * random.integer(1, format->block == 1    ? 90
+                                                                     : format->block == 32 ? 6
+                                                                                           : 2);
             Encoded w;
             w.stride = std::size_t(k / format->block * format->block_bytes);
             w.bytes.resize(w.stride * std::size_t(n));

@@ -137,6 +137,29 @@ TEST(Rope, turns_neighbouring_pairs_by_the_given_angle_and_no_more) {
     }
 }
 
+// The same rotation as of neighbours, after the halves are laid as pairs: bit for bit.
+TEST(Rope, halves_are_pairs_laid_apart) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    for (const std::int64_t n_rot : {0, 2, 6, 8, 34, 64, 70, 128}) {
+        const auto half = std::size_t(n_rot / 2);
+        const std::vector<float> x = random.normals(n_rot + 3);
+        const std::vector<float> cos = random.normals(n_rot), sin = random.normals(n_rot);
+        std::vector<float> pairs(std::size_t(n_rot), 0.0f);
+        for (std::size_t i = 0; i < half; ++i) pairs[2 * i] = x[i], pairs[2 * i + 1] = x[half + i];
+        scalar().rope_pairs(pairs.data(), cos.data(), sin.data(), n_rot);
+        std::vector<float> expected = x;
+        for (std::size_t i = 0; i < half; ++i)
+            expected[i] = pairs[2 * i], expected[half + i] = pairs[2 * i + 1];
+        for (const hearth_kernels* table : supported_tables()) {
+            std::vector<float> y = x;
+            table->rope_halves(y.data(), cos.data(), sin.data(), n_rot);
+            ASSERT_EQ(first_difference(y, expected), -1) << table->isa << " " << n_rot;
+        }
+    }
+}
+
 // exp is off by 3 u, 1 + exp rounds once, then quotient and product: below 7 u relative. Where
 // e^-gate overflows (gate < -88.72) the result is 0, at most 89 e^-88.72 |up| = 2.7e-37 |up| away;
 // where the quotient is subnormal it rounds by 2^-150.
@@ -168,12 +191,15 @@ TEST(Ops, add_scale_and_max_are_single_operations_on_each_element) {
     for (const hearth_kernels* table : supported_tables()) {
         for (std::int64_t n = 1; n <= 70; ++n) {
             const std::vector<float> x = random.normals(n), y = random.normals(n);
-            std::vector<float> sum = x, scaled = x;
+            std::vector<float> sum = x, scaled = x, both = x;
+            table->add_scaled(both.data(), y.data(), 0.7f, n);
             table->add(sum.data(), y.data(), n);
             table->scale(scaled.data(), 0.3f, n);
             for (std::size_t i = 0; i < x.size(); ++i) {
                 ASSERT_EQ(sum[i], x[i] + y[i]) << table->isa;
                 ASSERT_EQ(scaled[i], x[i] * 0.3f) << table->isa;
+                const float product = y[i] * 0.7f;
+                ASSERT_EQ(both[i], x[i] + product) << table->isa;
             }
             ASSERT_EQ(table->max(x.data(), n), *std::max_element(x.begin(), x.end())) << table->isa;
         }

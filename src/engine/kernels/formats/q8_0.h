@@ -85,7 +85,7 @@ inline void q8_0_tile(float* out, int64_t ld_out, const uint8_t* act, size_t act
         const f32x16 d = f_rows_h(rows, stride);
         for (int t = 0; t < T; ++t) {
             const act_q8* a = (const act_q8*)(act + size_t(t) * act_stride);
-            i32x16 sum = i_begin(a->sum);
+            i32x16 sum = i_begin(act_q8_sum(a));
             for (int j = 0; j < 8; ++j) sum = i_dot(sum, q[j], a->q + 4 * j);
             acc[t] = f_fma(f_of_i(sum), f_mul(d, f_set(a->d)), acc[t]);
         }

@@ -12,7 +12,12 @@ void kv_f16_store(void* row, const float* x, int64_t head_dim) {
 }
 
 const hearth_kv_type kv_f16 = {
-    "f16", kv_row_bytes<uint16_t>, kv_f16_store, kv_scores<uint16_t>, kv_weigh<uint16_t>,
+    "f16",
+    kv_plain<uint16_t>::bytes,
+    kv_f16_store,
+    kv_scores<kv_plain<uint16_t>>,
+    kv_weigh<kv_plain<uint16_t>>,
+    1,
 };
 
 }  // namespace

@@ -8,7 +8,12 @@ void kv_f32_store(void* row, const float* x, int64_t head_dim) {
 }
 
 const hearth_kv_type kv_f32 = {
-    "f32", kv_row_bytes<float>, kv_f32_store, kv_scores<float>, kv_weigh<float>,
+    "f32",
+    kv_plain<float>::bytes,
+    kv_f32_store,
+    kv_scores<kv_plain<float>>,
+    kv_weigh<kv_plain<float>>,
+    1,
 };
 
 }  // namespace

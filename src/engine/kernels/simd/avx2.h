@@ -74,6 +74,50 @@ inline void f_store_h_n(uint16_t* p, f32x16 a, int64_t n) {
     for (int64_t i = 0; i < n; ++i) p[i] = whole[i];
 }
 
+struct bf16 {
+    uint16_t bits;
+};
+inline __m256 widen8(__m128i h) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+inline f32x16 f_load_b(const bf16* p) {
+    return {widen8(_mm_loadu_si128((const __m128i*)p)),
+            widen8(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+inline f32x16 f_load_b_n(const bf16* p, int64_t n) {
+    bf16 whole[16] = {};
+    for (int64_t i = 0; i < n; ++i) whole[i] = p[i];
+    return f_load_b(whole);
+}
+// The upper halves of the rounded words; NaNs keep theirs and become quiet.
+inline __m256i narrow8(__m256 a) {
+    const __m256i u = _mm256_castps_si256(a), upper = _mm256_srli_epi32(u, 16);
+    const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_srli_epi32(
+        _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd), 16);
+    const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    return _mm256_blendv_epi8(rounded, quiet,
+                              _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)));
+}
+inline void f_store_b(bf16* p, f32x16 a) {
+    const __m256i both = _mm256_packus_epi32(narrow8(a.lo), narrow8(a.hi));
+    _mm256_storeu_si256((__m256i*)p, _mm256_permute4x64_epi64(both, 0xd8));
+}
+inline void f_store_b_n(bf16* p, f32x16 a, int64_t n) {
+    bf16 whole[16];
+    f_store_b(whole, a);
+    for (int64_t i = 0; i < n; ++i) p[i] = whole[i];
+}
+inline f32x16 f_set_h(uint16_t h) {
+    const __m256 x = _mm256_cvtph_ps(_mm_set1_epi16(short(h)));
+    return {x, x};
+}
+inline f32x16 f_load_i8(const int8_t* p) {
+    const __m128i b = _mm_loadu_si128((const __m128i*)p);
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)))};
+}
+
 inline f32x16 f_add(f32x16 a, f32x16 b) {
     return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
 }
@@ -200,6 +244,85 @@ inline i32x16 i_dot(i32x16 acc, i8tile tile, const int8_t* a) {
 }
 inline f32x16 f_of_i(i32x16 a) {
     return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
+}
+
+inline i32x16 i_set(int32_t x) {
+    return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
+inline i32x16 i_and(i32x16 a, i32x16 b) {
+    return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)};
+}
+inline i32x16 i_or(i32x16 a, i32x16 b) {
+    return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)};
+}
+inline i32x16 i_mul(i32x16 a, i32x16 b) {
+    return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
+}
+template <int N>
+inline i32x16 i_shl(i32x16 a) {
+    return {_mm256_slli_epi32(a.lo, N), _mm256_slli_epi32(a.hi, N)};
+}
+template <int N>
+inline i32x16 i_shr(i32x16 a) {
+    return {_mm256_srli_epi32(a.lo, N), _mm256_srli_epi32(a.hi, N)};
+}
+template <int N>
+inline i32x16 i_sar(i32x16 a) {
+    return {_mm256_srai_epi32(a.lo, N), _mm256_srai_epi32(a.hi, N)};
+}
+inline f32x16 f_of_h(i32x16 a) {
+    const __m256i low = _mm256_set1_epi32(0xffff);
+    const __m256i both =
+        _mm256_packus_epi32(_mm256_and_si256(a.lo, low), _mm256_and_si256(a.hi, low));
+    const __m256i h = _mm256_permute4x64_epi64(both, 0xd8);
+    return {_mm256_cvtph_ps(_mm256_castsi256_si128(h)),
+            _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1))};
+}
+inline int word_at(const uint8_t* p) {
+    int w;
+    __builtin_memcpy(&w, p, 4);
+    return w;
+}
+inline __m256i rows8_w(const uint8_t* p, size_t stride) {
+    return _mm256_setr_epi32(word_at(p), word_at(p + stride), word_at(p + 2 * stride),
+                             word_at(p + 3 * stride), word_at(p + 4 * stride),
+                             word_at(p + 5 * stride), word_at(p + 6 * stride),
+                             word_at(p + 7 * stride));
+}
+inline i32x16 i_rows(const uint8_t* p, size_t stride) {
+    return {rows8_w(p, stride), rows8_w(p + 8 * stride, stride)};
+}
+// Rows i and i + 4 share a register; turning 4 x 4 words inside the parts leaves them in order.
+inline void turn4(__m256i* out, const uint8_t* p, size_t stride) {
+    __m256i r[4];
+    for (int i = 0; i < 4; ++i) {
+        const uint8_t* row = p + size_t(i) * stride;
+        r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)row)),
+                                       _mm_loadu_si128((const __m128i*)(row + 4 * stride)), 1);
+    }
+    const __m256i a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpackhi_epi32(r[0], r[1]);
+    const __m256i c = _mm256_unpacklo_epi32(r[2], r[3]), d = _mm256_unpackhi_epi32(r[2], r[3]);
+    out[0] = _mm256_unpacklo_epi64(a, c);
+    out[1] = _mm256_unpackhi_epi64(a, c);
+    out[2] = _mm256_unpacklo_epi64(b, d);
+    out[3] = _mm256_unpackhi_epi64(b, d);
+}
+inline void i_turn4(i32x16* out, const uint8_t* p, size_t stride) {
+    __m256i lo[4], hi[4];
+    turn4(lo, p, stride);
+    turn4(hi, p + 8 * stride, stride);
+    for (int j = 0; j < 4; ++j) out[j] = {lo[j], hi[j]};
+}
+// A pair's sum is at most 2 * 127 * 127 = 32258: no saturation.
+inline __m256i dot4_u(__m256i acc, __m256i w, __m256i a) {
+    const __m256i pairs = _mm256_maddubs_epi16(w, a);
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
+    int32_t four;
+    __builtin_memcpy(&four, a, 4);
+    const __m256i x = _mm256_set1_epi32(four);
+    return {dot4_u(acc.lo, w.lo, x), dot4_u(acc.hi, w.hi, x)};
 }
 
 }  // namespace

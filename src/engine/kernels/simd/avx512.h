@@ -63,6 +63,42 @@ inline void f_store_h_n(uint16_t* p, f32x16 a, int64_t n) {
     _mm256_mask_storeu_epi16(p, first_lanes(n), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
 
+struct bf16 {
+    uint16_t bits;
+};
+inline f32x16 widen16(__m256i h) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16))};
+}
+inline f32x16 f_load_b(const bf16* p) {
+    return widen16(_mm256_loadu_si256((const __m256i*)p));
+}
+inline f32x16 f_load_b_n(const bf16* p, int64_t n) {
+    return widen16(_mm256_maskz_loadu_epi16(first_lanes(n), p));
+}
+// The upper halves of the rounded words; NaNs keep theirs and become quiet. (The machine's own
+// conversion takes subnormals for zero.)
+inline __m256i narrow16(__m512 a) {
+    const __m512i u = _mm512_castps_si512(a), upper = _mm512_srli_epi32(u, 16);
+    const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(
+        _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(
+        _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40)));
+}
+inline void f_store_b(bf16* p, f32x16 a) {
+    _mm256_storeu_si256((__m256i*)p, narrow16(a.v));
+}
+inline void f_store_b_n(bf16* p, f32x16 a, int64_t n) {
+    _mm256_mask_storeu_epi16(p, first_lanes(n), narrow16(a.v));
+}
+inline f32x16 f_set_h(uint16_t h) {
+    return {_mm512_cvtph_ps(_mm256_set1_epi16(short(h)))};
+}
+inline f32x16 f_load_i8(const int8_t* p) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
+}
+
 inline f32x16 f_add(f32x16 a, f32x16 b) {
     return {_mm512_add_ps(a.v, b.v)};
 }
@@ -177,6 +213,75 @@ inline i32x16 i_dot(i32x16 acc, i8tile tile, const int8_t* a) {
 }
 inline f32x16 f_of_i(i32x16 a) {
     return {_mm512_cvtepi32_ps(a.v)};
+}
+
+inline i32x16 i_set(int32_t x) {
+    return {_mm512_set1_epi32(x)};
+}
+inline i32x16 i_and(i32x16 a, i32x16 b) {
+    return {_mm512_and_si512(a.v, b.v)};
+}
+inline i32x16 i_or(i32x16 a, i32x16 b) {
+    return {_mm512_or_si512(a.v, b.v)};
+}
+inline i32x16 i_mul(i32x16 a, i32x16 b) {
+    return {_mm512_mullo_epi32(a.v, b.v)};
+}
+template <int N>
+inline i32x16 i_shl(i32x16 a) {
+    return {_mm512_slli_epi32(a.v, N)};
+}
+template <int N>
+inline i32x16 i_shr(i32x16 a) {
+    return {_mm512_srli_epi32(a.v, N)};
+}
+template <int N>
+inline i32x16 i_sar(i32x16 a) {
+    return {_mm512_srai_epi32(a.v, N)};
+}
+inline f32x16 f_of_h(i32x16 a) {
+    return {_mm512_cvtph_ps(_mm512_cvtepi32_epi16(a.v))};
+}
+inline int word_at(const uint8_t* p) {
+    int w;
+    __builtin_memcpy(&w, p, 4);
+    return w;
+}
+inline __m256i rows8_w(const uint8_t* p, size_t stride) {
+    return _mm256_setr_epi32(word_at(p), word_at(p + stride), word_at(p + 2 * stride),
+                             word_at(p + 3 * stride), word_at(p + 4 * stride),
+                             word_at(p + 5 * stride), word_at(p + 6 * stride),
+                             word_at(p + 7 * stride));
+}
+inline i32x16 i_rows(const uint8_t* p, size_t stride) {
+    return {_mm512_inserti64x4(_mm512_castsi256_si512(rows8_w(p, stride)),
+                               rows8_w(p + 8 * stride, stride), 1)};
+}
+inline __m128i part_at(const uint8_t* p) {
+    return _mm_loadu_si128((const __m128i*)p);
+}
+// Rows i, i + 4, i + 8, i + 12 share a register; turning 4 x 4 words inside the parts leaves the
+// rows in order.
+inline void i_turn4(i32x16* out, const uint8_t* p, size_t stride) {
+    __m512i r[4];
+    for (int i = 0; i < 4; ++i) {
+        const uint8_t* row = p + size_t(i) * stride;
+        r[i] = _mm512_castsi128_si512(part_at(row));
+        r[i] = _mm512_inserti32x4(r[i], part_at(row + 4 * stride), 1);
+        r[i] = _mm512_inserti32x4(r[i], part_at(row + 8 * stride), 2);
+        r[i] = _mm512_inserti32x4(r[i], part_at(row + 12 * stride), 3);
+    }
+    const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
+    const __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+    out[0].v = _mm512_unpacklo_epi64(a, c);
+    out[1].v = _mm512_unpackhi_epi64(a, c);
+    out[2].v = _mm512_unpacklo_epi64(b, d);
+    out[3].v = _mm512_unpackhi_epi64(b, d);
+}
+inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
+    int32_t four;
+    __builtin_memcpy(&four, a, 4);
+    return {_mm512_dpbusd_epi32(acc.v, w.v, _mm512_set1_epi32(four))};
 }
 
 }  // namespace

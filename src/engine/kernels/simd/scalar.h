@@ -118,6 +118,40 @@ inline void f_store_h(uint16_t* p, f32x16 a) {
     f_store_h_n(p, a, 16);
 }
 
+// The same for bfloat16: the upper half of an f32. Widening is exact; narrowing rounds to nearest
+// even, NaNs become quiet.
+struct bf16 {
+    uint16_t bits;
+};
+inline f32x16 f_load_b_n(const bf16* p, int64_t n) {
+    f32x16 r = f_zero();
+    for (int64_t i = 0; i < n; ++i) r.v[i] = from_bits(uint32_t(p[i].bits) << 16);
+    return r;
+}
+inline f32x16 f_load_b(const bf16* p) {
+    return f_load_b_n(p, 16);
+}
+inline void f_store_b_n(bf16* p, f32x16 a, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t u = bits_of(a.v[i]);
+        const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
+        p[i].bits = uint16_t(nan ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+    }
+}
+inline void f_store_b(bf16* p, f32x16 a) {
+    f_store_b_n(p, a, 16);
+}
+// One f16 in every lane.
+inline f32x16 f_set_h(uint16_t h) {
+    return f_set(f32_of_f16(h));
+}
+// 16 int8, exactly.
+inline f32x16 f_load_i8(const int8_t* p) {
+    f32x16 r;
+    LANES r.v[i] = float(p[i]);
+    return r;
+}
+
 inline f32x16 f_add(f32x16 a, f32x16 b) {
     LANES a.v[i] += b.v[i];
     return a;
@@ -204,6 +238,61 @@ inline f32x16 f_of_i(i32x16 a) {
     f32x16 r;
     LANES r.v[i] = float(a.v[i]);
     return r;
+}
+
+// Lanes as 32-bit words. Shifts take 0 <= N < 32; products keep their low 32 bits.
+inline i32x16 i_set(int32_t x) {
+    i32x16 r;
+    LANES r.v[i] = x;
+    return r;
+}
+inline i32x16 i_and(i32x16 a, i32x16 b) {
+    LANES a.v[i] &= b.v[i];
+    return a;
+}
+inline i32x16 i_or(i32x16 a, i32x16 b) {
+    LANES a.v[i] |= b.v[i];
+    return a;
+}
+inline i32x16 i_mul(i32x16 a, i32x16 b) {
+    LANES a.v[i] = int32_t(uint32_t(a.v[i]) * uint32_t(b.v[i]));
+    return a;
+}
+template <int N>
+inline i32x16 i_shl(i32x16 a) {
+    LANES a.v[i] = int32_t(uint32_t(a.v[i]) << N);
+    return a;
+}
+template <int N>
+inline i32x16 i_shr(i32x16 a) {
+    LANES a.v[i] = int32_t(uint32_t(a.v[i]) >> N);
+    return a;
+}
+template <int N>
+inline i32x16 i_sar(i32x16 a) {
+    LANES a.v[i] >>= N;
+    return a;
+}
+// The f16 in the low half of each lane.
+inline f32x16 f_of_h(i32x16 a) {
+    f32x16 r;
+    LANES r.v[i] = f32_of_f16(uint16_t(a.v[i]));
+    return r;
+}
+// 16 words that lie stride bytes apart.
+inline i32x16 i_rows(const uint8_t* p, size_t stride) {
+    i32x16 r;
+    LANES __builtin_memcpy(&r.v[i], p + size_t(i) * stride, 4);
+    return r;
+}
+// 16 consecutive bytes of each of 16 rows, turned so that out[j] holds word j of every row.
+inline void i_turn4(i32x16* out, const uint8_t* p, size_t stride) {
+    for (int j = 0; j < 4; ++j) out[j] = i_rows(p + j * 4, stride);
+}
+// Lane i: acc + sum over j of byte j of w * a[j], exactly. Requires: bytes of w are 0 to 127.
+inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
+    LANES for (int j = 0; j < 4; ++j) acc.v[i] += (w.v[i] >> 8 * j & 0xff) * int32_t(a[j]);
+    return acc;
 }
 
 #undef LANES

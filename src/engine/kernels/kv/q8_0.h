@@ -1,0 +1,50 @@
+/* q8_0: keys and values in blocks of 32 as 8-bit integers.
+ *
+ *   bytes 0..1    d    f16 scale, max|x| / 127
+ *   bytes 2..33   q    int8; value j is d * q[j], exact in f32 (11 and 8 bits)
+ *
+ * q is quantized as activations are (act_q8.h): by the f32 scale, to nearest even, and a block with
+ * an infinity or NaN gets d = NaN. Error of a value: half a step and the scale's rounding, 127
+ * times 2^-11 of a step: |x - d q| <= 0.57 max|x| / 127 where d is a normal f16 (max|x| >= 0.0078).
+ * Rows are whole blocks: head_dim % 32 == 0.
+ */
+#include "engine/kernels/act_q8.h"
+#include "engine/kernels/attend.h"
+
+namespace {
+
+/* One block as it lies in a row; alignment 2. */
+struct kv_q8_block {
+    uint16_t d;
+    int8_t q[32];
+};
+static_assert(sizeof(kv_q8_block) == 34, "rows of blocks are packed");
+
+/* A row's values from d on; sixteen never straddle a block. */
+struct kv_q8 {
+    static size_t bytes(int64_t head_dim) { return size_t(head_dim / 32) * sizeof(kv_q8_block); }
+    static f32x16 widen(const void* row, int64_t d) {
+        const kv_q8_block* block = (const kv_q8_block*)row + d / 32;
+        return f_mul(f_set_h(block->d), f_load_i8(block->q + d % 32));
+    }
+    /* Never called: rows are multiples of 32. */
+    static f32x16 widen_n(const void* row, int64_t d, int64_t) { return widen(row, d); }
+};
+
+void kv_q8_0_store(void* row, const float* x, int64_t head_dim) {
+    kv_q8_block* blocks = (kv_q8_block*)row;
+    for (int64_t b = 0; b < head_dim / 32; ++b) {
+        act_q8 a;
+        act_q8_block(&a, x + b * 32);
+        uint16_t half[16];
+        f_store_h(half, f_set(a.d));
+        blocks[b].d = half[0];
+        __builtin_memcpy(blocks[b].q, a.q, 32);
+    }
+}
+
+const hearth_kv_type kv_q8_0 = {
+    "q8_0", kv_q8::bytes, kv_q8_0_store, kv_scores<kv_q8>, kv_weigh<kv_q8>, 32,
+};
+
+}  // namespace
