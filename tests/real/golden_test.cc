@@ -3,11 +3,11 @@
 // reference.json holds values computed in float64 from the f32 weights, by other programs. For each
 // file:
 //
-// 1. ReferenceLlama, exact, reproduces the golden values of the f32 file to their last printed
+// 1. Reference, exact, reproduces the golden values of the f32 file to their last printed
 // digit
 //    (and the few that are recorded for the other files), which makes it a reference for every
 //    file.
-// 2. The same with random rounding where the engine rounds gives the bound (reference_llama.h,
+// 2. The same with random rounding where the engine rounds gives the bound (reference_model.h,
 //    rounding_bound). Nothing from the engine goes into it.
 // 3. On every ISA, all logits at all positions and the log-probabilities are within the bound of
 // the
@@ -134,7 +134,7 @@ class File {
         if (!map) throw std::runtime_error(map.error().message);
         auto gguf = model::Gguf::parse(map->bytes());
         if (!gguf) throw std::runtime_error(gguf.error().message);
-        reference_ = std::make_unique<ReferenceLlama>(*gguf);
+        reference_ = std::make_unique<Reference>(*gguf);
         for (const Case& c : golden_.cases) {
             sequences_.push_back(c.all());
             exact_.push_back(reference_->logits(sequences_.back()));
@@ -157,7 +157,7 @@ class File {
 
     // Step 2.
     void derive_bound(int n_runs, std::uint64_t seed) {
-        bound_ = rounding_bound(*reference_, sequences_, exact_, kv_ == "f16", n_runs, seed);
+        bound_ = rounding_bound(*reference_, sequences_, exact_, rounding_of("", kv_), n_runs, seed);
         std::printf("  bound: logit %.3g  log-probability %.3g  gap %.3g  (%d passes, seed %llu)\n",
                     bound_.logit, bound_.logprob, bound_.gap, n_runs,
                     static_cast<unsigned long long>(seed));
@@ -284,7 +284,7 @@ class File {
     Golden golden_;
     std::string path_, kv_;
     bool exact_weights_ = false;
-    std::unique_ptr<ReferenceLlama> reference_;
+    std::unique_ptr<Reference> reference_;
     std::vector<Ids> sequences_;
     std::vector<std::vector<double>> exact_;
     Deviation bound_;

@@ -139,6 +139,19 @@ std::string GgufWriter::bytes(std::uint32_t version) const {
     return out + data;
 }
 
+void write_tiny_vocabulary(GgufWriter& out) {
+    std::vector<std::string> tokens = {"<s>", "<e>", "<u>", "[none]"};
+    for (int b = 0; b < 256; ++b) tokens.push_back(spelled(b));
+    std::vector<std::int32_t> types(tokens.size(), 1);
+    types[0] = types[1] = 3;
+    types[2] = 4;
+    types[3] = 5;
+    out.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "qwen2");
+    out.texts("tokenizer.ggml.tokens", tokens).i32s("tokenizer.ggml.token_type", types);
+    out.texts("tokenizer.ggml.merges", {});
+    out.u32("tokenizer.ggml.eos_token_id", 1);
+}
+
 GgufWriter tiny_llama(const TinyLlama& s) {
     std::mt19937_64 random(s.seed);
     std::normal_distribution<float> normal;
@@ -155,16 +168,7 @@ GgufWriter tiny_llama(const TinyLlama& s) {
     out.u32("llama.context_length", std::uint32_t(s.n_ctx));
     out.f32("llama.rope.freq_base", s.rope_freq_base);
     out.f32("llama.attention.layer_norm_rms_epsilon", s.rms_eps);
-    std::vector<std::string> tokens = {"<s>", "<e>", "<u>", "[none]"};
-    for (int b = 0; b < 256; ++b) tokens.push_back(spelled(b));
-    std::vector<std::int32_t> types(tokens.size(), 1);
-    types[0] = types[1] = 3;
-    types[2] = 4;
-    types[3] = 5;
-    out.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "qwen2");
-    out.texts("tokenizer.ggml.tokens", tokens).i32s("tokenizer.ggml.token_type", types);
-    out.texts("tokenizer.ggml.merges", {});
-    out.u32("tokenizer.ggml.eos_token_id", 1);
+    write_tiny_vocabulary(out);
 
     const auto add = [&](const std::string& name, std::vector<std::int64_t> shape,
                          std::uint32_t type, float mean, float spread) {

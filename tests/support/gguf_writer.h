@@ -66,6 +66,8 @@ struct TinyLlama {
     std::uint64_t seed = 1;
 };
 inline constexpr std::int64_t kTinyVocab = 256 + 4;  // <s> <e> <u> and one unused row's text
+// Those tokens, as byte-level BPE without merges.
+void write_tiny_vocabulary(GgufWriter& out);
 GgufWriter tiny_llama(const TinyLlama& shape);
 
 }  // namespace hearth::test

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "base/check.h"
 #include "engine/kernels/kernels.h"
 
 namespace hearth::test {
@@ -120,16 +121,16 @@ Deviation deviation(std::span<const double> exact, const std::vector<float>& oth
     return deviation(exact, wide, ids);
 }
 
-Deviation rounding_bound(const ReferenceLlama& reference, const std::vector<Ids>& sequences,
-                         const std::vector<std::vector<double>>& exact, bool kv_f16, int n_runs,
-                         std::uint64_t seed) {
+Deviation rounding_bound(const Reference& reference, const std::vector<Ids>& sequences,
+                         const std::vector<std::vector<double>>& exact, const Rounding& like,
+                         int n_runs, std::uint64_t seed) {
     std::vector<Deviation> runs(static_cast<std::size_t>(n_runs));
     std::atomic<int> next = 0;
     const auto work = [&] {
         for (int run = next++; run < n_runs; run = next++)
             for (std::size_t i = 0; i < sequences.size(); ++i) {
-                const Rounding rounding{.seed = seed + std::uint64_t(run) * sequences.size() + i,
-                                        .kv_f16 = kv_f16};
+                Rounding rounding = like;
+                rounding.seed = seed + std::uint64_t(run) * sequences.size() + i;
                 runs[std::size_t(run)].worse(
                     deviation(exact[i], reference.logits(sequences[i], &rounding), sequences[i]));
             }
@@ -146,6 +147,23 @@ Deviation rounding_bound(const ReferenceLlama& reference, const std::vector<Ids>
         return mean + 6 * std::sqrt(squares / (n_runs - 1));
     };
     return {bound(&Deviation::logit), bound(&Deviation::logprob), bound(&Deviation::gap)};
+}
+
+Rounding rounding_of(std::string_view isa, const std::string& kv) {
+    const std::string name(isa);
+    const hearth_kernels* kernels = hearth_kernels_pick(name.empty() ? nullptr : name.c_str());
+    if (!kernels) throw std::runtime_error("no ISA " + name);
+    Rounding out{.seed = 0, .kv = kv, .acts = {}};
+    constexpr std::int64_t kRow = 256;  // whole blocks of every format
+    for (const hearth_format* const* at = kernels->formats; *at; ++at) {
+        // The forms are told apart by their size: 4 bytes a value, 2, or one and a bit.
+        const double bytes = double((*at)->act_bytes(kRow)) / double(kRow);
+        out.acts[(*at)->gguf_type] = bytes >= 4     ? Act::f32
+                                     : bytes >= 2   ? Act::bf16
+                                     : bytes >= 1.1 ? Act::q8_blocks_of_32
+                                                    : Act::q8_blocks_of_256;
+    }
+    return out;
 }
 
 std::vector<double> gaps(std::span<const double> logits, std::int64_t n_vocab) {
@@ -213,15 +231,23 @@ class MistakenDevice final : public model::Device {
     void rms_norm_heads(Mat out, Mat x, const Weight& w, float eps) override {
         if (mistake_ == Mistake::eps_smaller) eps *= 0.1f;
         if (mistake_ == Mistake::eps_larger) eps *= 100.0f;
+        if (mistake_ == Mistake::no_head_norm) {
+            CHECK(out.data == x.data);
+            return;
+        }
         right_.rms_norm_heads(out, x, w, eps);
     }
-    void add_bias(Mat x, const Weight& bias) override { right_.add_bias(x, bias); }
+    void add_bias(Mat x, const Weight& bias) override {
+        if (mistake_ != Mistake::no_bias) right_.add_bias(x, bias);
+    }
     std::unique_ptr<model::Routing> make_routing(std::int64_t max_rows, std::int64_t n_expert,
                                                  std::int64_t n_used) override {
         return right_.make_routing(max_rows, n_expert, n_used);
     }
     void route(model::Routing& routing, Mat logits, const model::RouteParams& params) override {
-        right_.route(routing, logits, params);
+        model::RouteParams used = params;
+        if (mistake_ == Mistake::weights_of_all) used.normalize = !params.normalize;
+        right_.route(routing, logits, used);
     }
     void matmul_experts(std::span<const Mat> outs, Mat x, std::span<const Weight* const> ws,
                         const model::Routing& routing) override {
@@ -236,11 +262,11 @@ class MistakenDevice final : public model::Device {
     void rope(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
               const model::RopeParams& params) override {
         model::RopeParams used = params;
-        if (mistake_ == Mistake::freq_base) used.freq_base = 500000.0f;
-        if (mistake_ == Mistake::half_split_rope)
-            rotate_halves(x, head_dim, slices, used);
-        else
-            right_.rope(x, head_dim, slices, used);
+        if (mistake_ == Mistake::freq_base) used.freq_base *= 3.0f;
+        if (mistake_ == Mistake::other_rope)
+            used.style = params.style == model::RopeStyle::pairs ? model::RopeStyle::halves
+                                                                 : model::RopeStyle::pairs;
+        right_.rope(x, head_dim, slices, used);
     }
     void store_kv(model::KvStore& kv, std::int64_t layer, Mat k, Mat v,
                   std::span<const Slice> slices) override {
@@ -260,22 +286,6 @@ class MistakenDevice final : public model::Device {
     std::span<const float> read(Mat x) override { return right_.read(x); }
 
   private:
-    static void rotate_halves(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
-                              const model::RopeParams& p) {
-        for (const Slice& slice : slices)
-            for (std::int64_t i = 0; i < slice.n_rows; ++i)
-                for (std::int64_t at = 0; at < x.cols; at += head_dim)
-                    for (std::int64_t j = 0; j < p.n_rot / 2; ++j) {
-                        float* a = x.data + (slice.row + i) * x.ld + at + j;
-                        float* b = a + p.n_rot / 2;
-                        const double angle =
-                            double(slice.pos + i) *
-                            std::pow(double(p.freq_base), -2.0 * double(j) / double(p.n_rot));
-                        const double c = std::cos(angle), s = std::sin(angle), u = *a, v = *b;
-                        *a = float(u * c - v * s);
-                        *b = float(u * s + v * c);
-                    }
-    }
     model::Device& right_;
     Mistake mistake_;
 };
@@ -290,10 +300,10 @@ const char* name_of(Mistake mistake) {
     switch (mistake) {
         case Mistake::none:
             return "none";
-        case Mistake::half_split_rope:
-            return "half-split rope";
+        case Mistake::other_rope:
+            return "the other rope";
         case Mistake::freq_base:
-            return "freq_base 500000";
+            return "freq_base * 3";
         case Mistake::eps_smaller:
             return "eps / 10";
         case Mistake::eps_larger:
@@ -302,6 +312,12 @@ const char* name_of(Mistake mistake) {
             return "scale 1 / Dh";
         case Mistake::scale_5_percent:
             return "scale * 1.05";
+        case Mistake::no_bias:
+            return "no biases";
+        case Mistake::no_head_norm:
+            return "no norm of heads";
+        case Mistake::weights_of_all:
+            return "weights of all experts";
     }
     return "?";
 }

@@ -1,5 +1,5 @@
 // Running a loaded model directly, without the engine, and comparing what it says with
-// ReferenceLlama.
+// Reference.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 #include "engine/model/device.h"
 #include "engine/model/model.h"
-#include "support/reference_llama.h"
+#include "support/reference_model.h"
 
 namespace hearth::test {
 
@@ -68,10 +68,13 @@ Deviation deviation(std::span<const double> exact, const std::vector<float>& oth
 // Carlo passes, of the worst deviation of a pass over all sequences. The worst of some 10^6 logits
 // varies little from pass to pass, so 6 of its standard deviations is far beyond what a sound
 // engine reaches, and wrong arithmetic is farther still: the mutations in the tests show it.
-// exact: the reference's logits of each sequence.
-Deviation rounding_bound(const ReferenceLlama& reference, const std::vector<Ids>& sequences,
-                         const std::vector<std::vector<double>>& exact, bool kv_f16, int n_runs,
-                         std::uint64_t seed);
+// exact: the reference's logits of each sequence. like: all but the seed of each pass.
+Deviation rounding_bound(const Reference& reference, const std::vector<Ids>& sequences,
+                         const std::vector<std::vector<double>>& exact, const Rounding& like,
+                         int n_runs, std::uint64_t seed);
+// What that ISA does to activations before each type of matrix, read from its table; empty isa: the
+// one that make_cpu_device("") picks.
+Rounding rounding_of(std::string_view isa, const std::string& kv);
 
 // Differences between the best and the second-best logit at each position.
 std::vector<double> gaps(std::span<const double> logits, std::int64_t n_vocab);
@@ -83,16 +86,20 @@ std::vector<double> logprobs(std::span<const double> logits, const Ids& ids);
 // A device with one thing wrong: what the comparisons must be able to see.
 enum class Mistake {
     none,
-    half_split_rope,    // pairs (i, i + n_rot / 2) instead of neighbours
-    freq_base,          // 500000 instead of the file's
+    other_rope,         // pairs (i, i + n_rot / 2) instead of neighbours, or the reverse
+    freq_base,          // 3 times the file's
     eps_smaller,        // a tenth of the file's
     eps_larger,         // 100 times the file's
     scale_by_head_dim,  // 1 / Dh instead of 1 / sqrt(Dh)
     scale_5_percent,    // 5 % too large
+    no_bias,            // q, k and v without their biases
+    no_head_norm,       // heads of q and k as they come
+    weights_of_all,     // experts weighted by the softmax over all of them
 };
 std::unique_ptr<model::Device> mistaken(model::Device& right, Mistake mistake);
 const char* name_of(Mistake mistake);
-inline constexpr Mistake kMistakes[] = {Mistake::half_split_rope,   Mistake::freq_base,
+// Those that every family must notice.
+inline constexpr Mistake kMistakes[] = {Mistake::other_rope,        Mistake::freq_base,
                                         Mistake::eps_smaller,       Mistake::eps_larger,
                                         Mistake::scale_by_head_dim, Mistake::scale_5_percent};
 

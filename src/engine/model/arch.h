@@ -20,6 +20,8 @@ struct Config {
     std::int64_t n_head = 0, n_head_kv = 0, head_dim = 0;
     std::int64_t n_ctx_train = 0;
     std::int64_t n_rot = 0;
+    // Mixtures of experts; all 0 in dense models.
+    std::int64_t n_expert = 0, n_expert_used = 0, n_ff_expert = 0;
     float rope_freq_base = 10000.0f;
     float rope_freq_scale = 1.0f;  // positions are multiplied by it (linear scaling)
     float rms_eps = 1e-5f;

@@ -297,6 +297,10 @@ std::string_view sort_by_name(const Entries& entries, std::vector<std::uint32_t>
     return twin == order.end() ? std::string_view() : name(entries[*twin]);
 }
 
+std::string_view name_of_tensor(const GgufTensor& tensor) {
+    return tensor.name;
+}
+
 // Points each tensor at its bytes. Requires: offsets and sizes as taken, not yet compared to the
 // file.
 Status place(std::span<const std::byte> data, std::uint64_t alignment,
@@ -336,9 +340,19 @@ std::int64_t GgufTensor::n_values() const {
     return n;
 }
 
-Result<Gguf> Gguf::parse(std::span<const std::byte> bytes) {
-    Gguf out;
+Result<std::size_t> Gguf::head_bytes(std::span<const std::byte> bytes) {
     Reader in(bytes);
+    HEARTH_TRY(const Head head, take_head(in));
+    for (std::uint64_t i = 0; i < head.n_keys; ++i)
+        if (auto entry = take_entry(in, i); !entry) return std::unexpected(entry.error());
+    for (std::uint64_t i = 0; i < head.n_tensors; ++i)
+        if (auto tensor = take_tensor(in, i); !tensor) return std::unexpected(tensor.error());
+    return in.at();
+}
+
+Result<Gguf> Gguf::parse(std::span<const std::byte> head_of_file, std::span<const std::byte> file) {
+    Gguf out;
+    Reader in(head_of_file);
     HEARTH_TRY(const Head head, take_head(in));
     out.version_ = head.version;
     out.metadata_.reserve(std::size_t(head.n_keys));
@@ -369,15 +383,24 @@ Result<Gguf> Gguf::parse(std::span<const std::byte> bytes) {
         out.tensors_.push_back(std::move(taken.first));
         places.push_back(taken.second);
     }
-    if (const auto twice = sort_by_name(out.tensors_, out.tensor_order_,
-                                        [](const GgufTensor& t) { return t.name; });
+    if (const auto twice = sort_by_name(out.tensors_, out.tensor_order_, name_of_tensor);
         !twice.empty())
         return bad(format("tensor {} occurs twice; {}", twice, kDamaged));
     const std::size_t pad =
         (std::size_t(alignment) - in.at() % std::size_t(alignment)) % std::size_t(alignment);
-    const auto data = bytes.subspan(in.at() + std::min(pad, in.left()));
+    const auto data = file.subspan(std::min(in.at() + pad, file.size()));
     HEARTH_CHECK_OK(place(data, std::uint64_t(alignment), out.tensors_, places));
     return out;
+}
+
+Status Gguf::append(Gguf&& part) {
+    if (part.tensors_.size() > kGgufTensorsMax - tensors_.size())
+        return bad(
+            format("the parts have more than {} tensors together; {}", kGgufTensorsMax, kDamaged));
+    for (GgufTensor& tensor : part.tensors_) tensors_.push_back(std::move(tensor));
+    if (const auto twice = sort_by_name(tensors_, tensor_order_, name_of_tensor); !twice.empty())
+        return bad(format("tensor {} occurs twice; {}", twice, kDamaged));
+    return {};
 }
 
 }  // namespace hearth::model

@@ -3,7 +3,10 @@
 //
 // The parsed file points into the bytes it was given; whoever maps them keeps them. Memory used
 // while parsing is at most 4 times the file. Versions 2 and 3 (2 differs in nothing we read).
-// Source: the GGUF specification, ggml/docs/gguf.md.
+//
+// A map can change while it is read. Whoever parses one copies its first head_bytes() and parses
+// that copy: then no length, offset or text is read twice from what may change. Source: the GGUF
+// specification, ggml/docs/gguf.md.
 #pragma once
 
 #include <cstddef>
@@ -57,7 +60,15 @@ class Gguf {
   public:
     // Errors: invalid_request; the message names the key or tensor and the offset.
     // Requires: bytes outlive the result.
-    static Result<Gguf> parse(std::span<const std::byte> bytes);
+    static Result<Gguf> parse(std::span<const std::byte> bytes) { return parse(bytes, bytes); }
+    // The same with header, metadata and tensor table read from `head` (the file's first bytes, at
+    // least head_bytes() of them) and only the tensors' data pointing into `file`.
+    static Result<Gguf> parse(std::span<const std::byte> head, std::span<const std::byte> file);
+    // Bytes up to the end of the tensor table. Errors: as parse. Sound even while bytes change.
+    static Result<std::size_t> head_bytes(std::span<const std::byte> bytes);
+    // Adds the tensors of another part of the same model. Errors: invalid_request, naming the
+    // tensor, if one occurs twice or there are more than kGgufTensorsMax.
+    Status append(Gguf&& part);
 
     std::uint32_t version() const { return version_; }
     const std::vector<GgufTensor>& tensors() const { return tensors_; }

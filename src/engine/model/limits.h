@@ -28,6 +28,10 @@ inline constexpr std::size_t kSpecialBytesMax = 1024;
 // layers, 128 heads of 576, n_ff 53,248, 10 M context). Products of them stay far below 2^63.
 inline constexpr std::int64_t kEmbdMax = 1 << 17, kLayerMax = 1 << 10, kHeadMax = 1 << 12;
 inline constexpr std::int64_t kHeadDimMax = 1 << 10, kFfMax = 1 << 20, kCtxMax = 1 << 26;
+// The largest mixtures have 512 experts, of which 10 are used.
+inline constexpr std::int64_t kExpertMax = 1 << 12;
+// Parts of one model: the largest come in about 200. Each is an open file and a mapping.
+inline constexpr std::int64_t kShardMax = 1024;
 // Buffers of one step. The largest models above need about 500 MiB for 512 rows; a small file can
 // still claim a shape whose buffers are larger than any machine.
 inline constexpr std::int64_t kScratchBytesMax = std::int64_t(4) << 30;

@@ -3,9 +3,11 @@
 #include <map>
 #include <utility>
 
+#include "base/file.h"
 #include "base/format.h"
 #include "base/utf8.h"
 #include "engine/kernels/kernels.h"
+#include "engine/model/limits.h"
 
 namespace hearth::model {
 namespace {
@@ -38,30 +40,53 @@ std::string commonest_format(const Gguf& gguf) {
     return name;
 }
 
+// Tensors that hold all experts of a layer: blk.0.ffn_up_exps.weight and its like.
+bool is_of_experts(const GgufTensor& tensor) {
+    return tensor.name.find("_exps.") != std::string_view::npos;
+}
+
 }  // namespace
+
+void Model::count_weights() {
+    const std::string arch(info_.arch);
+    // Nonsense in these keys is refused by the architecture; here it only counts as no experts.
+    info_.n_expert = gguf().integer(arch + ".expert_count", 0, kExpertMax, 0).value_or(0);
+    info_.n_expert_used =
+        gguf().integer(arch + ".expert_used_count", 0, info_.n_expert, 0).value_or(0);
+    const bool tied = gguf().find_tensor("output.weight") == nullptr;
+    for (const GgufTensor& tensor : gguf().tensors()) {
+        const std::int64_t n = tensor.n_values();
+        const std::size_t bytes = tensor.bytes.size();
+        info_.n_params += n;
+        info_.weights_bytes += bytes;
+        if (tensor.name == "token_embd.weight" && !tied) continue;
+        const bool shared = info_.n_expert > 0 && is_of_experts(tensor);
+        const std::int64_t of = shared ? info_.n_expert : 1,
+                           used = shared ? info_.n_expert_used : 1;
+        info_.n_params_active += n / of * used;
+        info_.weights_bytes_active += bytes / std::size_t(of) * std::size_t(used);
+    }
+}
 
 Status Model::read(const ModelSource& source) {
     bytes_ = source.bytes;
     if (!source.path.empty()) {
-        HEARTH_TRY(map_, MappedFile::open(source.path));
-        bytes_ = map_.bytes();
+        HEARTH_TRY(shards_, Shards::open(source.path));
+    } else {
+        HEARTH_TRY(auto parsed, Gguf::parse(bytes_));
+        gguf_ = std::make_unique<Gguf>(std::move(parsed));
     }
-    HEARTH_TRY(auto parsed, Gguf::parse(bytes_));
-    gguf_ = std::make_unique<Gguf>(std::move(parsed));
     info_.name = source.name;
     // Text from the file is shown to people and put in JSON: it must be UTF-8 from here on.
-    HEARTH_TRY(const auto arch, gguf_->text("general.architecture", ""));
+    HEARTH_TRY(const auto arch, gguf().text("general.architecture", ""));
     info_.arch = utf8_repaired(arch);
-    HEARTH_TRY(const auto general_name, gguf_->text("general.name", ""));
+    HEARTH_TRY(const auto general_name, gguf().text("general.name", ""));
     info_.general_name = utf8_repaired(general_name);
-    HEARTH_TRY(const auto chat_template, gguf_->text("tokenizer.chat_template", ""));
+    HEARTH_TRY(const auto chat_template, gguf().text("tokenizer.chat_template", ""));
     chat_template_ = utf8_repaired(chat_template);
-    info_.format = commonest_format(*gguf_);
-    for (const GgufTensor& tensor : gguf_->tensors()) {
-        info_.n_params += tensor.n_values();
-        info_.weights_bytes += tensor.bytes.size();
-    }
-    HEARTH_TRY(tokenizer_, make_tokenizer(*gguf_));
+    info_.format = commonest_format(gguf());
+    count_weights();
+    HEARTH_TRY(tokenizer_, make_tokenizer(gguf()));
     return {};
 }
 
@@ -71,14 +96,14 @@ Status Model::build(Device& device, const LoadOptions& options) {
         return fail(ErrorKind::invalid_request,
                     format("architecture \"{}\" is not supported; known architectures: {}",
                            info_.arch, known_archs()));
-    HEARTH_TRY(config_, arch->read_config(*gguf_));
+    HEARTH_TRY(config_, arch->read_config(gguf()));
     if (tokenizer_->n_vocab() > config_.n_vocab)
         return fail(ErrorKind::invalid_request,
                     format("token_embd.weight has {} rows for {} tokens of tokenizer.ggml.tokens; "
                            "the file is damaged",
                            config_.n_vocab, tokenizer_->n_vocab()));
-    HEARTH_TRY(network_, arch->load(*gguf_, config_, device, options.max_rows, options.max_logits));
-    return {};
+    HEARTH_TRY(network_, arch->load(gguf(), config_, device, options.max_rows, options.max_logits));
+    return unchanged();
 }
 
 Result<std::unique_ptr<Model>> Model::open(const ModelSource& source) {
@@ -96,7 +121,11 @@ Result<std::unique_ptr<Model>> Model::load(const ModelSource& source, Device& de
 }
 
 std::string Model::sha256() const {
-    return sha256_hex(bytes_);
+    return shards_ ? shards_->sha256() : sha256_hex(bytes_);
+}
+
+Status Model::unchanged() const {
+    return shards_ ? shards_->unchanged() : Status();
 }
 
 }  // namespace hearth::model

@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "base/file.h"
 #include "engine/model/arch.h"
+#include "engine/model/shards.h"
 #include "engine/model/tokenizer.h"
 
 namespace hearth::model {
@@ -19,7 +19,7 @@ inline constexpr int kNumericsId = 1;
 // (`demo`).
 struct ModelSource {
     std::string name;  // what the user calls it
-    std::string path;  // empty: use bytes
+    std::string path;  // empty: use bytes; of a model in parts, the first
     std::span<const std::byte> bytes;
 };
 
@@ -32,6 +32,11 @@ struct ModelInfo {
     std::string name, arch, format;  // format: the commonest matrix type, e.g. "q8_0"
     std::int64_t n_params = 0;
     std::size_t weights_bytes = 0;
+    // What one decoded token reads: without the experts that it does not pass, and without the
+    // embedding where that is not the output matrix too.
+    std::int64_t n_params_active = 0;
+    std::size_t weights_bytes_active = 0;
+    std::int64_t n_expert = 0, n_expert_used = 0;  // 0 in dense models
     std::string general_name;
 };
 
@@ -44,20 +49,24 @@ class Model {
                                                const LoadOptions& options);
 
     const ModelInfo& info() const { return info_; }
-    const Gguf& gguf() const { return *gguf_; }
+    const Gguf& gguf() const { return shards_ ? shards_->gguf() : *gguf_; }
     const Tokenizer& tokenizer() const { return *tokenizer_; }
     const Config& config() const { return config_; }  // Requires: load()ed
     const std::string& chat_template() const { return chat_template_; }
     Network& network() { return *network_; }
-    std::string sha256() const;  // of the file's bytes; computed on demand
+    // Of the file's bytes (of several files: shards.h); computed on demand.
+    std::string sha256() const;
+    // Errors: invalid_request if a file was written to since it was opened.
+    Status unchanged() const;
 
   private:
     Model() = default;
     Status read(const ModelSource& source);
     Status build(Device& device, const LoadOptions& options);
+    void count_weights();
     ModelInfo info_;
-    MappedFile map_;
-    std::span<const std::byte> bytes_;
+    std::optional<Shards> shards_;      // of a path
+    std::span<const std::byte> bytes_;  // where there is no path
     std::unique_ptr<Gguf> gguf_;
     std::unique_ptr<Tokenizer> tokenizer_;
     Config config_;

@@ -1,4 +1,4 @@
-// The llama architecture on generated models against ReferenceLlama, with the derived bound; chunks
+// The llama architecture on generated models against Reference, with the derived bound; chunks
 // and refusals.
 #include <gtest/gtest.h>
 
@@ -72,11 +72,11 @@ TEST(Llama, logits_are_within_the_rounding_bound_of_float64) {
             const std::string file = tiny_llama(shape).bytes();
             const auto gguf = Gguf::parse(std::as_bytes(std::span(file)));
             ASSERT_TRUE(gguf) << gguf.error().message;
-            const test::ReferenceLlama reference(*gguf);
+            const test::Reference reference(*gguf);
             const Ids ids = random_ids(9, 70);  // more than one step, more than four cache blocks
             const auto exact = reference.logits(ids);
             const auto bound = test::rounding_bound(
-                reference, {ids}, {exact}, std::string(kv) == "f16", test::kSlowBuild ? 4 : 16, 1);
+                reference, {ids}, {exact}, test::rounding_of("", kv), test::kSlowBuild ? 4 : 16, 1);
             for (const std::string& isa : test::supported_isas()) {
                 const Loaded loaded(file, isa);
                 ASSERT_TRUE(loaded.model) << s.what << ": " << loaded.error;
@@ -93,10 +93,10 @@ TEST(Llama, a_wrong_rotation_epsilon_or_scale_exceeds_the_bound) {
     const std::string file = tiny_llama({.seed = 3}).bytes();
     const auto gguf = Gguf::parse(std::as_bytes(std::span(file)));
     ASSERT_TRUE(gguf);
-    const test::ReferenceLlama reference(*gguf);
+    const test::Reference reference(*gguf);
     const Ids ids = random_ids(5, 40);
     const auto exact = reference.logits(ids);
-    const auto bound = test::rounding_bound(reference, {ids}, {exact}, false, 16, 1);
+    const auto bound = test::rounding_bound(reference, {ids}, {exact}, test::rounding_of("", "f32"), 16, 1);
     for (const Mistake mistake : test::kMistakes) {
         auto device = make_cpu_device("", 1);
         ASSERT_TRUE(device);
@@ -175,7 +175,7 @@ TEST(Llama, wrong_tensors_and_keys_are_refused_by_name) {
                 .tensor("blk.0.attn_q.bias", {64}, test::kF32, std::string(256, '\0'))
                 .bytes(),
             "blk.0.attn_q.bias");
-    refused(tiny_llama({}).u32("llama.expert_count", 8).bytes(), "llama.expert_count");
+    refused(tiny_llama({}).u32("llama.expert_count", 8).bytes(), "llama.expert_used_count");
     refused(tiny_llama({}).text("llama.rope.scaling.type", "yarn").bytes(), "yarn");
     // blk.0.attn_k.weight is [32, 64] in the file, and the keys now say 4 KV heads.
     std::string heads = file;

@@ -1,0 +1,109 @@
+// What families of decoders share: a row of x for each token, each layer adding to it what
+// attention and a feed-forward network say about its normalized form, and logits from the last x.
+//
+// An architecture file says which tensors and keys it has and in which order these steps and the
+// device's verbs go; nothing here asks which family it is.
+//
+// Letters: T tokens in the step, D n_embd, H heads, Hk KV heads, Dh head_dim, F n_ff, V n_vocab,
+// E n_expert, U n_expert_used, Fe n_ff_expert.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/model/arch.h"
+#include "engine/model/blocks.h"
+#include "engine/model/device.h"
+
+namespace hearth::model {
+
+// Keys. Errors: not_found or invalid_request, naming the key.
+Result<Config> read_decoder_config(const Gguf& gguf, const ArchKeys& keys);
+// n_expert, n_expert_used and n_ff_expert; n_expert stays 0 where the file has no experts.
+Status read_expert_config(const ArchKeys& keys, Config& config);
+
+// Tensors at both ends of the network.
+struct Ends {
+    Weight token_embd;   // [V, D]
+    Weight output_norm;  // [D]
+    Weight output;       // [V, D]; the embedding where the file has none (tied)
+};
+struct Attention {
+    Weight norm;    // [D]
+    Weight q;       // [H Dh, D]
+    Weight k, v;    // [Hk Dh, D]
+    Weight output;  // [D, H Dh]
+};
+struct FeedForward {
+    Weight norm;      // [D]
+    Weight gate, up;  // [F, D]
+    Weight down;      // [D, F]
+};
+struct Experts {
+    Weight norm;      // [D]
+    Weight router;    // [E, D]
+    Weight gate, up;  // [E, Fe, D]
+    Weight down;      // [E, D, Fe]
+};
+std::string layer_tensor(std::int64_t layer, std::string_view part);  // "blk.3." + part
+// Errors: as TensorTable::take.
+Status take_ends(TensorTable& tensors, const Config& config, Ends& out);
+Status take_attention(TensorTable& tensors, const Config& config, std::int64_t layer,
+                      Attention& out);
+Status take_feed_forward(TensorTable& tensors, const Config& config, std::int64_t layer,
+                         FeedForward& out);
+Status take_experts(TensorTable& tensors, const Config& config, std::int64_t layer, Experts& out);
+// The divisors of rope_freqs.weight, or none. Errors: invalid_request for one that is not above 0.
+Result<std::vector<float>> take_freq_factors(TensorTable& tensors, const Config& config);
+
+// Buffers of a step, allocated at load. In a step, rows(T) are views of its first T rows.
+struct Rows {
+    Mat x, h;                    // [T, D]: the residual stream; what a layer works on
+    Mat q, attn;                 // [T, H Dh]
+    Mat k, v;                    // [T, Hk Dh]
+    Mat gate, up;                // [T, F], or [T U, Fe]
+    Mat router;                  // [T, E]
+    Mat expert_out;              // [T U, D]
+    Routing* routing = nullptr;  // with experts only
+};
+class Scratch {
+  public:
+    // Errors: does_not_fit for shapes whose buffers exceed kScratchBytesMax.
+    static Result<Scratch> make(Device& device, const Config& config, std::int64_t max_rows,
+                                std::int64_t max_logits);
+    // Requires: 1 <= n <= max_rows.
+    Rows rows(std::int64_t n) const;
+    // [n, D] and [n, V]. Requires: n <= max_logits.
+    Mat last(std::int64_t n) const { return last_.top(n); }
+    Mat logits(std::int64_t n) const { return logits_.top(n); }
+    std::int64_t max_rows() const { return max_rows_; }
+    std::int64_t max_logits() const { return max_logits_; }
+
+  private:
+    std::int64_t max_rows_ = 0, max_logits_ = 0, n_slot_ = 1;
+    Rows all_;
+    std::unique_ptr<Routing> routing_;
+    Mat last_, logits_;
+};
+
+// Steps. Each reads r.x and adds to it, unless it says otherwise.
+
+// r.x = rows of the embedding. Requires: ids within the vocabulary.
+void embed(Device& device, const Rows& r, const Ends& w, const Step& step);
+// r.q, r.k, r.v = h q^T, h k^T, h v^T with h = rms_norm(r.x); r.x stays.
+void project(Device& device, const Rows& r, const Attention& w, const Config& config);
+// Keys r.k and values r.v go to the cache; then r.x += attention(r.q, cache) w_output^T.
+void attend(Device& device, KvStore& kv, std::int64_t layer, const Rows& r, const Weight& w_output,
+            const Config& config, const Step& step);
+// r.x += (silu(h gate^T) * (h up^T)) down^T with h = rms_norm(r.x)
+void feed_forward(Device& device, const Rows& r, const FeedForward& w, const Config& config);
+// r.x += sum over the U chosen experts, in the order of rank, of weight * (the same with that
+// expert's matrices); the choice and the weights come from softmax(h router^T).
+void mix_experts(Device& device, const Rows& r, const Experts& w, const Config& config,
+                 const RouteParams& params);
+// Logits of the wanted rows, valid until the next step.
+std::span<const float> logits_of(Device& device, const Scratch& scratch, const Rows& r,
+                                 const Ends& w, const Config& config, const Step& step);
+
+}  // namespace hearth::model

@@ -1,0 +1,148 @@
+#include "engine/model/model_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "base/format.h"
+#include "engine/model/limits.h"
+
+namespace hearth::model {
+namespace {
+
+// What the handler may read at any moment: no lock, no allocation. An entry is written before its
+// size is, and is free while its size is 0.
+struct Guarded {
+    std::atomic<bool> taken{false};
+    std::atomic<std::uintptr_t> begin{0};
+    std::atomic<std::size_t> size{0};
+    std::array<char, 4096 + 256> message{};  // PATH_MAX and the words around it
+    std::size_t n_message = 0;
+};
+// Two models of the most parts there can be; a map beyond that is only not explained.
+constexpr std::size_t kGuardedMax = 2 * std::size_t(kShardMax);
+std::array<std::atomic<Guarded*>, kGuardedMax> guarded;  // entries are made once and never freed
+struct sigaction previous;
+
+void on_bus_error(int, siginfo_t* info, void*) {
+    const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
+    for (const auto& slot : guarded) {
+        const Guarded* g = slot.load(std::memory_order_acquire);
+        if (!g) break;
+        const std::size_t size = g->size.load(std::memory_order_acquire);
+        const std::uintptr_t begin = g->begin.load(std::memory_order_relaxed);
+        if (at < begin || at - begin >= size) continue;
+        [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, g->message.data(), g->n_message);
+        ::_exit(1);
+    }
+    // Not ours: the instruction runs again, and the signal goes to whom it went before.
+    ::sigaction(SIGBUS, &previous, nullptr);
+}
+
+void install_handler() {
+    struct sigaction action = {};
+    action.sa_sigaction = &on_bus_error;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigemptyset(&action.sa_mask);
+    ::sigaction(SIGBUS, &action, &previous);
+}
+
+int guard(std::span<const std::byte> bytes, const std::string& path) {
+    static const bool installed = (install_handler(), true);
+    (void)installed;
+    const std::string message = format(
+        "hearth: the model file {} was shortened while it was in use, or its disk failed; its "
+        "weights "
+        "are gone, so the program ends. Put the file back and start again; to replace a model, "
+        "rename the new file onto the old one.\n",
+        path);
+    for (std::size_t i = 0; i < kGuardedMax; ++i) {
+        Guarded* g = guarded[i].load(std::memory_order_acquire);
+        if (!g) {
+            auto* fresh = new Guarded;
+            if (guarded[i].compare_exchange_strong(g, fresh, std::memory_order_acq_rel))
+                g = fresh;
+            else
+                delete fresh;  // g is now the one that came first
+        }
+        if (g->taken.exchange(true, std::memory_order_acquire)) continue;
+        g->n_message = std::min(message.size(), g->message.size());
+        std::memcpy(g->message.data(), message.data(), g->n_message);
+        g->begin.store(reinterpret_cast<std::uintptr_t>(bytes.data()), std::memory_order_relaxed);
+        g->size.store(bytes.size(), std::memory_order_release);
+        return int(i);
+    }
+    return -1;
+}
+
+void unguard(int place) {
+    if (place < 0) return;
+    Guarded* g = guarded[std::size_t(place)].load(std::memory_order_acquire);
+    g->size.store(0, std::memory_order_release);
+    g->taken.store(false, std::memory_order_release);
+}
+
+}  // namespace
+
+Result<ModelFile::Stamp> ModelFile::stamp_of(const Fd& fd, const std::string& path) {
+    struct stat info;
+    if (::fstat(fd.get(), &info) != 0)
+        return fail(ErrorKind::internal, format("cannot read {}: {}", path, std::strerror(errno)));
+    return Stamp{.size = std::int64_t(info.st_size),
+                 .changed_s = std::int64_t(info.st_mtim.tv_sec),
+                 .changed_ns = std::int64_t(info.st_mtim.tv_nsec)};
+}
+
+Result<ModelFile> ModelFile::open(const std::string& path) {
+    ModelFile out;
+    out.path_ = path;
+    HEARTH_TRY(out.map_, MappedFile::open(path));
+    out.fd_ = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!out.fd_)
+        return fail(ErrorKind::not_found, format("cannot open {}: {}", path, std::strerror(errno)));
+    HEARTH_TRY(out.stamp_, stamp_of(out.fd_, path));
+    if (std::size_t(out.stamp_.size) != out.map_.bytes().size())
+        return fail(ErrorKind::invalid_request,
+                    format("{} changed while it was opened; try again once it is whole", path));
+    if (!out.map_.bytes().empty()) out.guard_ = guard(out.map_.bytes(), path);
+    return out;
+}
+
+ModelFile::ModelFile(ModelFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      fd_(std::move(other.fd_)),
+      stamp_(other.stamp_),
+      map_(std::move(other.map_)),
+      guard_(std::exchange(other.guard_, -1)) {}
+
+ModelFile& ModelFile::operator=(ModelFile&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(fd_, other.fd_);
+    std::swap(stamp_, other.stamp_);
+    std::swap(map_, other.map_);
+    std::swap(guard_, other.guard_);
+    return *this;
+}
+
+ModelFile::~ModelFile() {
+    unguard(guard_);
+}
+
+Status ModelFile::unchanged() const {
+    if (!fd_) return {};
+    HEARTH_TRY(const Stamp now, stamp_of(fd_, path_));
+    if (now == stamp_) return {};
+    return fail(ErrorKind::invalid_request,
+                format("the model file {} was changed after it was opened ({} bytes then, {} now); "
+                       "load it again once it is whole",
+                       path_, stamp_.size, now.size));
+}
+
+}  // namespace hearth::model
