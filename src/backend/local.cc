@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/format.h"
@@ -26,6 +27,7 @@ struct Answers {
     std::string model;
     std::int64_t n_open = 0;
     bool started = false, ended = false;
+    bool counted = false;  // some answer's usage
     chat::Usage usage;
     chat::Timings timings;
 
@@ -96,9 +98,12 @@ class AnswerSink final : public engine::OutputSink {
     void count(const engine::Finish& finish) {
         chat::Usage& usage = answers_->usage;
         chat::Timings& t = answers_->timings;
-        // The prompt is one prompt, however many answers it gets.
+        // The prompt is one prompt, however many answers it gets. Of it counts as cached what no
+        // answer computed; what one computed and its siblings shared was computed here.
         usage.input_tokens = finish.n_prompt;
-        usage.cached_tokens = std::max(usage.cached_tokens, finish.n_cached);
+        usage.cached_tokens = std::exchange(answers_->counted, true)
+                                  ? std::min(usage.cached_tokens, finish.n_cached)
+                                  : finish.n_cached;
         usage.output_tokens += finish.n_generated;
         t.queue_ns = std::max(t.queue_ns, finish.queue_ns);
         t.prefill_ns = std::max(t.prefill_ns, finish.prefill_ns);
@@ -196,12 +201,16 @@ engine::Sampling LocalBackend::sampling_for(const chat::SamplingRequest& asked) 
     s.top_p = asked.top_p.value_or(s.top_p);
     s.min_p = asked.min_p.value_or(s.min_p);
     s.seed = asked.seed.value_or(s.seed);
+    s.repeat_penalty = asked.repeat_penalty.value_or(s.repeat_penalty);
+    s.presence_penalty = asked.presence_penalty.value_or(s.presence_penalty);
+    s.frequency_penalty = asked.frequency_penalty.value_or(s.frequency_penalty);
+    for (const auto& [id, bias] : asked.logit_bias) s.logit_bias.push_back({TokenId(id), bias});
     return s;
 }
 
 void LocalBackend::start(Job job) {
-    auto prompt = job.prompt_ids ? Result<std::vector<TokenId>>(*job.prompt_ids)
-                                 : prepare(*job.request);
+    auto prompt =
+        job.prompt_ids ? Result<std::vector<TokenId>>(*job.prompt_ids) : prepare(*job.request);
     if (!prompt) return fail_job(job, std::move(prompt.error()));
 
     const chat::ChatRequest& request = *job.request;
@@ -222,8 +231,10 @@ void LocalBackend::start(Job job) {
         r.max_tokens = request.max_output_tokens.value_or(-1);
         r.stop = request.stop;
         std::unique_ptr<chat::AnswerParser> parser;
-        if (request.raw) parser = std::make_unique<PlainParser>(i);
-        else parser = format_->new_parser(request, i);
+        if (request.raw)
+            parser = std::make_unique<PlainParser>(i);
+        else
+            parser = format_->new_parser(request, i);
         r.sink = std::make_shared<AnswerSink>(answers, i, std::move(parser));
         requests.push_back(std::move(r));
     }
@@ -248,7 +259,14 @@ std::string LocalBackend::repro_json(const chat::SamplingRequest& asked) const {
         .field("top_p", sampling.top_p)
         .field("min_p", sampling.min_p)
         .field("seed", sampling.seed)
-        .end_object();
+        .field("repeat_penalty", sampling.repeat_penalty)
+        .field("repeat_last_n", sampling.repeat_last_n)
+        .field("presence_penalty", sampling.presence_penalty)
+        .field("frequency_penalty", sampling.frequency_penalty);
+    out.key("logit_bias").begin_object();
+    for (const engine::TokenBias& b : sampling.logit_bias)
+        out.field(std::to_string(b.id.value), b.bias);
+    out.end_object().end_object();
     return out.take();
 }
 

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <thread>
 
+#include "base/check.h"
 #include "base/format.h"
 #include "base/log.h"
 #include "engine/limits.h"
@@ -32,15 +33,24 @@ Status check_options(const EngineOptions& o) {
     return check_range("n_blocks", o.n_blocks, 0, INT32_MAX);
 }
 
-Result<std::size_t> kv_value_bytes(const std::string& type) {
-    if (type == "f16") return 2;
-    if (type == "f32") return 4;
+// Bytes of one head's keys (or values) of one token. q8_0: blocks of 32 values, one byte each and
+// an f16 scale.
+Result<std::size_t> kv_row_bytes(const std::string& type, std::int64_t head_dim) {
+    const auto n = std::size_t(head_dim);
+    if (type == "f32") return 4 * n;
+    if (type == "f16" || type == "bf16") return 2 * n;
+    if (type == "q8_0" && head_dim % 32 == 0) return n / 32 * 34;
+    if (type == "q8_0")
+        return fail(ErrorKind::invalid_request,
+                    format("a KV cache of type q8_0 stores 32 values at a time, and this model's "
+                           "heads have {}; use f16",
+                           head_dim));
     return fail(ErrorKind::invalid_request,
-                format("KV cache type {} is not known; f16 and f32 are", type));
+                format("KV cache type \"{}\" is not known; f32, f16, bf16 and q8_0 are", type));
 }
 
-std::string gib(std::size_t bytes) {
-    return format("{:.2f} GiB", double(bytes) / double(1 << 30));
+std::string mib(std::size_t bytes) {
+    return format("{:.1f} MiB", double(bytes) / double(1 << 20));
 }
 
 // Settles the number of KV blocks: what is asked for, or what full contexts take, or what fits.
@@ -49,6 +59,8 @@ Status plan_memory(EngineOptions& options, std::size_t block_bytes, std::size_t 
                    MemoryPlan& memory) {
     const std::int64_t n_least = blocks_for(options.n_ctx);
     const std::int64_t n_full = n_least * options.n_parallel;
+    memory.at_hand_bytes = at_hand;
+    memory.kv_token_bytes = block_bytes / std::size_t(model::kBlockTokens);
     const std::size_t others = memory.weights_bytes + memory.compute_bytes;
     const std::size_t room = at_hand - std::min(at_hand, others);
     std::int64_t n_blocks = options.n_blocks;
@@ -63,15 +75,13 @@ Status plan_memory(EngineOptions& options, std::size_t block_bytes, std::size_t 
                    "of {}",
                    n_blocks, options.n_ctx, n_least, model::kBlockTokens));
     memory.kv_bytes = std::size_t(n_blocks) * block_bytes;
+    memory.n_kv_tokens = n_blocks * model::kBlockTokens;
     if (memory.kv_bytes > room)
-        return fail(
-            ErrorKind::does_not_fit,
-            format("weights {} + compute {} + KV cache {} ({} tokens of {} bytes) = {}, but {} "
-                   "of memory are at hand; use a smaller context (now {} tokens) or a smaller "
-                   "model",
-                   gib(memory.weights_bytes), gib(memory.compute_bytes), gib(memory.kv_bytes),
-                   n_blocks * model::kBlockTokens, block_bytes / std::size_t(model::kBlockTokens),
-                   gib(others + memory.kv_bytes), gib(at_hand), options.n_ctx));
+        return fail(ErrorKind::does_not_fit,
+                    format("the model does not fit:\n{}\nUse a smaller context (now {} tokens), "
+                           "{}or a smaller model.",
+                           memory.text(), options.n_ctx,
+                           memory.kv_type == "q8_0" ? "" : "a smaller KV type (q8_0), "));
     if (n_blocks < n_full && options.n_blocks == 0)
         log_warn("kv_cache_shared", {{"n_blocks", n_blocks},
                                      {"n_blocks_full", n_full},
@@ -144,12 +154,26 @@ class LocalEngine final : public Engine {
 
 }  // namespace
 
+std::string MemoryPlan::text() const {
+    return format(
+        "  weights (mapped)  {:>15} bytes  {:>12}\n"
+        "  KV cache          {:>15} bytes  {:>12}  {} tokens of {} bytes, {}\n"
+        "  compute buffers   {:>15} bytes  {:>12}\n"
+        "  total             {:>15} bytes  {:>12}\n"
+        "  memory at hand    {}",
+        weights_bytes, mib(weights_bytes), kv_bytes, mib(kv_bytes), n_kv_tokens, kv_token_bytes,
+        kv_type, compute_bytes, mib(compute_bytes), total_bytes(), mib(total_bytes()),
+        at_hand_bytes == SIZE_MAX
+            ? std::string("unknown")
+            : format("{:>15} bytes  {:>12}", at_hand_bytes, mib(at_hand_bytes)));
+}
+
 Result<std::unique_ptr<Engine>> Engine::start(const model::ModelSource& source,
                                               std::unique_ptr<model::Device> device,
                                               const EngineOptions& asked, const Clock& clock) {
     EngineOptions options = asked;
     HEARTH_CHECK_OK(check_options(options));
-    HEARTH_TRY(const std::size_t value_bytes, kv_value_bytes(options.kv_type));
+    HEARTH_CHECK_OK(kv_row_bytes(options.kv_type, 32));  // a name without a meaning, before loading
     // A step must have a row for each sequence that decodes.
     options.n_batch_tokens = std::max(options.n_batch_tokens, options.n_parallel);
     // Asked before anything is loaded: what loading takes is then part of the plan, not of the
@@ -168,18 +192,19 @@ Result<std::unique_ptr<Engine>> Engine::start(const model::ModelSource& source,
 
     // Keys and values of every layer. The config's numbers are checked against the tensors, so the
     // product is within a few GiB per block at the very most.
-    const std::size_t block_bytes = std::size_t(model::kBlockTokens) * 2 * value_bytes *
-                                    std::size_t(config.n_layer) * std::size_t(config.n_head_kv) *
-                                    std::size_t(config.head_dim);
-    const std::size_t sampling_bytes = std::size_t(config.n_vocab) * 16;
+    HEARTH_TRY(const std::size_t row_bytes, kv_row_bytes(options.kv_type, config.head_dim));
+    const std::size_t block_bytes = std::size_t(model::kBlockTokens) * 2 * row_bytes *
+                                    std::size_t(config.n_layer) * std::size_t(config.n_head_kv);
     MemoryPlan memory{.weights_bytes = model->info().weights_bytes,
-                      .compute_bytes = device->scratch_bytes() + sampling_bytes};
+                      .compute_bytes = device->scratch_bytes() + Sampler::bytes(config.n_vocab),
+                      .kv_type = options.kv_type};
     HEARTH_CHECK_OK(plan_memory(options, block_bytes, at_hand, memory));
     HEARTH_TRY(auto kv, device->make_kv({.n_layer = config.n_layer,
                                          .n_head_kv = config.n_head_kv,
                                          .head_dim = config.head_dim,
                                          .n_block = options.n_blocks,
                                          .type = options.kv_type}));
+    CHECK(kv->bytes() == memory.kv_bytes);  // the plan is kept to the byte
     log_info("engine_started", {{"model", source.name},
                                 {"device", device->name()},
                                 {"isa", device->isa()},
@@ -187,6 +212,7 @@ Result<std::unique_ptr<Engine>> Engine::start(const model::ModelSource& source,
                                 {"n_parallel", options.n_parallel},
                                 {"n_blocks", options.n_blocks},
                                 {"weights_bytes", memory.weights_bytes},
+                                {"kv", memory.kv_type},
                                 {"kv_bytes", memory.kv_bytes},
                                 {"compute_bytes", memory.compute_bytes}});
     auto engine = std::make_unique<LocalEngine>(std::move(device), std::move(model), std::move(kv),

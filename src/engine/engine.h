@@ -21,14 +21,32 @@
 
 namespace hearth::engine {
 
-// Filters act in the order top_k, top_p, min_p on the softmax at temperature; 0 is greedy.
+struct TokenBias {
+    TokenId id;
+    double bias = 0;  // [-100, 100]; -100 bans the token, 100 leaves only tokens with 100
+};
+
+// How a token is drawn from a row of logits. In this order:
+//   1. logit_bias is added.
+//   2. repeat_penalty p: each token among the last repeat_last_n of the sequence, prompt included,
+//      has its logit divided by p where positive, else multiplied by p. Once, however often it
+//      stands there.
+//   3. A token that stands n > 0 times in this answer so far loses n * frequency_penalty +
+//      presence_penalty. The prompt does not count.
+//   4. The softmax at temperature; 0 takes the best and ends here.
+//   5. Filters: top_k, top_p, min_p, each on what the one before it left.
+// Reported log-probabilities are those of the raw softmax, before all of it.
 struct Sampling {
     double temperature = 0.8;
     std::int64_t top_k = 40;  // 0: off
     double top_p = 0.95;      // 1: off
     double min_p = 0.05;      // 0: off
     std::uint64_t seed = 0;
-    std::int64_t n_logprobs = -1;  // -1: none; k >= 0: the token's and the k best
+    std::int64_t n_logprobs = -1;     // -1: none; k >= 0: the token's and the k best
+    double repeat_penalty = 1;        // > 0; 1: off
+    std::int64_t repeat_last_n = 64;  // 0: off; -1: the whole sequence
+    double presence_penalty = 0, frequency_penalty = 0;  // 0: off; below 0 they invite repeats
+    std::vector<TokenBias> logit_bias = {};
 };
 
 struct TokenScore {
@@ -51,7 +69,8 @@ struct Finish {
     StopReason reason = StopReason::length;
     std::string text;  // what was held back and is now known to be text
     Error error;       // failed only
-    std::int64_t n_prompt = 0, n_cached = 0, n_generated = 0;  // the end token is not counted
+    // The end token is not counted. n_cached: prompt tokens whose keys another sequence computed.
+    std::int64_t n_prompt = 0, n_cached = 0, n_generated = 0;
     // Arrival → admitted → first token known → end; ttft: arrival → first output handed over.
     std::int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0, ttft_ns = 0;
     bool context_full = false;  // length only: the context ended before max_tokens
@@ -81,8 +100,8 @@ struct EngineOptions {
     std::int64_t n_parallel = 8;        // sequences that step together
     std::int64_t n_batch_tokens = 512;  // rows of a step
     std::int64_t n_queue = 128;         // requests beyond n_parallel before `overloaded`
-    std::string kv_type = "f16";
-    std::int64_t prefill_chunk = 0;  // tests: a step's prompt tokens of one sequence; 0: no cap
+    std::string kv_type = "f16";        // f32, f16, bf16 or q8_0
+    std::int64_t prefill_chunk = 0;     // tests: a step's prompt tokens of one sequence; 0: no cap
     std::int64_t pause_timeout_ms = 60'000;  // a reader this late is dropped
     // Blocks of the KV cache. 0: n_parallel full contexts or, where memory is short, as many as fit
     // but no less than one full context; sequences then wait for each other's blocks.
@@ -101,6 +120,13 @@ struct EngineStats {
 // Sizes in bytes, printed at load and kept.
 struct MemoryPlan {
     std::size_t weights_bytes = 0, kv_bytes = 0, compute_bytes = 0;
+    std::size_t at_hand_bytes = 0;   // when the engine started; SIZE_MAX: nobody could say
+    std::size_t kv_token_bytes = 0;  // keys and values of one token in every layer
+    std::int64_t n_kv_tokens = 0;    // what the KV cache holds
+    std::string kv_type = {};
+    std::size_t total_bytes() const { return weights_bytes + kv_bytes + compute_bytes; }
+    // The same for people: a line for each part, the total, and the memory at hand.
+    std::string text() const;
 };
 
 class Engine {
@@ -117,7 +143,10 @@ class Engine {
     // sampling or stop strings without a meaning; context_overflow with exact counts when prompt +
     // 1 > n_ctx; overloaded for a full queue. After an error the sink is never called.
     virtual Status submit(Request request) = 0;
-    // All of them or, on an error, none: the n answers of one request stand or fall together.
+    // All of them or, on an error, none: the n answers of one request stand or fall together. Equal
+    // prompts are computed once where their sequences run side by side: the others take its whole
+    // blocks (n_cached) and compute the rest, less than a block, again. Tokens are the same as when
+    // each is submitted alone.
     virtual Status submit_all(std::vector<Request> requests) = 0;
 
     // Log-probability of each token of ids after the first (n - 1 numbers), and the best top_n of

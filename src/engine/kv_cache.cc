@@ -30,23 +30,34 @@ bool KvCache::extend(KvTable& table, std::int64_t n_tokens) {
 }
 
 KvTable KvCache::fork(const KvTable& table, std::int64_t n_tokens) {
-    CHECK(n_tokens >= 0 && n_tokens <= table.n_tokens_);
     KvTable copy;
+    fork_into(copy, table, n_tokens);
+    return copy;
+}
+
+void KvCache::fork_into(KvTable& copy, const KvTable& table, std::int64_t n_tokens) {
+    CHECK(copy.blocks_.empty() && n_tokens >= 0 && n_tokens <= table.n_tokens_);
     const std::int64_t n_whole = n_tokens / model::kBlockTokens;
     copy.blocks_.assign(table.blocks_.begin(), table.blocks_.begin() + n_whole);
     copy.n_tokens_ = n_whole * model::kBlockTokens;
     for (const BlockId block : copy.blocks_) ++refs_[std::size_t(block.value)];
-    return copy;
+}
+
+void KvCache::truncate(KvTable& table, std::int64_t n_tokens) {
+    CHECK(n_tokens >= 0 && n_tokens <= table.n_tokens_);
+    const std::int64_t n_whole = n_tokens / model::kBlockTokens;
+    // Last block first, so that the stack hands them out again in their old order.
+    while (std::int64_t(table.blocks_.size()) > n_whole) {
+        const BlockId block = table.blocks_.back();
+        table.blocks_.pop_back();
+        CHECK(refs(block) > 0);
+        if (--refs_[std::size_t(block.value)] == 0) free_.push_back(block);
+    }
+    table.n_tokens_ = n_whole * model::kBlockTokens;
 }
 
 void KvCache::release(KvTable& table) {
-    // Last block first, so that the stack hands them out again in their old order.
-    for (auto block = table.blocks_.rbegin(); block != table.blocks_.rend(); ++block) {
-        CHECK(refs(*block) > 0);
-        if (--refs_[std::size_t(block->value)] == 0) free_.push_back(*block);
-    }
-    table.blocks_.clear();
-    table.n_tokens_ = 0;
+    truncate(table, 0);
 }
 
 }  // namespace hearth::engine

@@ -60,6 +60,11 @@ class KvCache {
     // A table that shares the whole blocks among table's first n_tokens.
     // Requires: n_tokens <= table.n_tokens().
     KvTable fork(const KvTable& table, std::int64_t n_tokens);
+    // The same into a table that keeps the room it has. Requires: it is empty.
+    void fork_into(KvTable& copy, const KvTable& table, std::int64_t n_tokens);
+    // Keeps of a table the whole blocks among its first n_tokens, gives the others back.
+    // Requires: n_tokens <= table.n_tokens().
+    void truncate(KvTable& table, std::int64_t n_tokens);
     // Gives the table's blocks back; those without another owner become free.
     void release(KvTable& table);
 

@@ -16,6 +16,12 @@ inline constexpr std::int64_t kMaxLogprobs = 1024;
 // Rows of a step that carry logits for score(), beside one row for each sequence. 64 rows of
 // 150,000 values are 38 MB, and a matmul of 64 rows already reads the weights only once.
 inline constexpr std::int64_t kScoreRows = 64;
+// Penalties and biases. APIs allow -2 to 2 and -100 to 100; a logit is seldom beyond +-100, so more
+// would change nothing. A repeat penalty is a factor, 1.1 in most advice.
+inline constexpr double kMaxPenalty = 100, kMaxBias = 100, kMaxRepeatPenalty = 100;
+// Biased tokens of one request: added one by one at each draw. Above the largest vocabulary's use
+// for them (banning a script takes some 10,000).
+inline constexpr std::size_t kMaxBiases = 1 << 16;
 // Tokens of one context. 16 M tokens of the smallest useful model (1 KiB each) are 16 GiB.
 inline constexpr std::int64_t kMaxContext = 16ll << 20;
 // What a context is when nobody asks for more: the KV cache of 8 such sequences of an 8 B model

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/check.h"
 #include "base/format.h"
@@ -44,7 +45,55 @@ std::unexpected<Error> bad_field(const char* name, std::string message) {
 
 }  // namespace
 
-Status check_sampling(const Sampling& s) {
+namespace {
+
+Status check_penalties(const Sampling& s, std::int64_t n_vocab) {
+    if (!(s.repeat_penalty > 0 && s.repeat_penalty <= kMaxRepeatPenalty))
+        return bad_field("repeat_penalty",
+                         format("repeat_penalty is {}, expected more than 0, at most {}; 1 is off",
+                                s.repeat_penalty, kMaxRepeatPenalty));
+    if (s.repeat_last_n < -1)
+        return bad_field("repeat_last_n",
+                         format("repeat_last_n is {}, expected 0 (off) or more, or -1 for the "
+                                "whole text",
+                                s.repeat_last_n));
+    const std::pair<const char*, double> penalties[] = {{"presence_penalty", s.presence_penalty},
+                                                        {"frequency_penalty", s.frequency_penalty}};
+    for (const auto& [name, value] : penalties)
+        if (!(value >= -kMaxPenalty && value <= kMaxPenalty))
+            return bad_field(name, format("{} is {}, expected {} to {}; 0 is off", name, value,
+                                          -kMaxPenalty, kMaxPenalty));
+    if (s.logit_bias.size() > kMaxBiases)
+        return bad_field("logit_bias", format("logit_bias has {} tokens, at most {} are allowed",
+                                              s.logit_bias.size(), kMaxBiases));
+    for (const TokenBias& b : s.logit_bias) {
+        if (b.id.value < 0 || b.id.value >= n_vocab)
+            return bad_field("logit_bias",
+                             format("logit_bias names token {}, but the model's vocabulary has {}",
+                                    b.id.value, n_vocab));
+        if (!(b.bias >= -kMaxBias && b.bias <= kMaxBias))
+            return bad_field("logit_bias", format("the bias of token {} is {}, expected {} to {}",
+                                                  b.id.value, b.bias, -kMaxBias, kMaxBias));
+    }
+    return {};
+}
+
+bool changes_logits(const Sampling& s, const History& history) {
+    const bool repeats = s.repeat_penalty != 1 && s.repeat_last_n != 0;
+    const bool counts = s.presence_penalty != 0 || s.frequency_penalty != 0;
+    return !s.logit_bias.empty() || (repeats && !history.tokens.empty()) ||
+           (counts && history.tokens.size() > history.n_prompt);
+}
+
+// What a logit comes to, kept finite: a penalty may weigh a token down, only a ban removes it.
+float finite(double logit) {
+    constexpr double kMost = std::numeric_limits<float>::max();
+    return float(std::clamp(logit, -kMost, kMost));
+}
+
+}  // namespace
+
+Status check_sampling(const Sampling& s, std::int64_t n_vocab) {
     if (!(s.temperature >= 0 && std::isfinite(s.temperature)))
         return bad_field("temperature",
                          format("temperature is {}, expected 0 or more; 0 always takes "
@@ -60,14 +109,70 @@ Status check_sampling(const Sampling& s) {
         return bad_field("top_logprobs", format("{} log-probabilities asked for at each token, "
                                                 "expected 0 to {}",
                                                 s.n_logprobs, kMaxLogprobs));
-    return {};
+    return check_penalties(s, n_vocab);
 }
 
 Sampler::Sampler(std::int64_t n_vocab)
-    : candidates_(std::size_t(n_vocab)), weights_(std::size_t(n_vocab)) {}
+    : candidates_(std::size_t(n_vocab)),
+      weights_(std::size_t(n_vocab)),
+      adjusted_(std::size_t(n_vocab)),
+      counts_(std::size_t(n_vocab)) {}
 
-std::size_t Sampler::bytes() const {
-    return candidates_.size() * sizeof(Candidate) + weights_.size() * sizeof(double);
+// The logits with biases and penalties, into adjusted_. -infinity stays what it is.
+void Sampler::adjust(std::span<const float> logits, const Sampling& s, const History& history) {
+    constexpr float kBanned = -std::numeric_limits<float>::infinity();
+    CHECK(logits.size() == adjusted_.size());
+    std::copy(logits.begin(), logits.end(), adjusted_.begin());
+    for (const TokenBias& b : s.logit_bias) {
+        float& logit = adjusted_[std::size_t(b.id.value)];
+        if (logit == kBanned) continue;
+        logit = b.bias <= -kMaxBias ? kBanned : finite(double(logit) + b.bias);
+    }
+    const auto count = [&](TokenId id) -> std::int32_t& { return counts_[std::size_t(id.value)]; };
+    const auto size = history.tokens.size();
+    if (s.repeat_penalty != 1) {
+        const bool all = s.repeat_last_n < 0 || std::size_t(s.repeat_last_n) > size;
+        const auto window = history.tokens.last(all ? size : std::size_t(s.repeat_last_n));
+        for (const TokenId id : window) {
+            if (count(id)++ > 0) continue;
+            float& logit = adjusted_[std::size_t(id.value)];
+            if (logit == kBanned) continue;
+            logit = finite(logit > 0 ? double(logit) / s.repeat_penalty
+                                     : double(logit) * s.repeat_penalty);
+        }
+        for (const TokenId id : window) count(id) = 0;
+    }
+    if (s.presence_penalty != 0 || s.frequency_penalty != 0) {
+        const auto answer = history.tokens.subspan(std::min(history.n_prompt, size));
+        for (const TokenId id : answer) ++count(id);
+        for (const TokenId id : answer) {
+            const std::int32_t n = std::exchange(count(id), 0);
+            float& logit = adjusted_[std::size_t(id.value)];
+            if (n == 0 || logit == kBanned) continue;
+            logit = finite(double(logit) - n * s.frequency_penalty - s.presence_penalty);
+        }
+    }
+    force(s, logits);
+}
+
+// Where some biases say "only these", bans all other tokens.
+void Sampler::force(const Sampling& s, std::span<const float> logits) {
+    constexpr float kBanned = -std::numeric_limits<float>::infinity();
+    std::int64_t n_forced = 0;
+    for (const TokenBias& b : s.logit_bias) {
+        if (b.bias < kMaxBias || logits[std::size_t(b.id.value)] == kBanned) continue;
+        counts_[std::size_t(b.id.value)] = 1;
+        ++n_forced;
+    }
+    if (n_forced == 0) return;
+    for (std::size_t i = 0; i < adjusted_.size(); ++i)
+        if (counts_[i] == 0) adjusted_[i] = kBanned;
+    for (const TokenBias& b : s.logit_bias) counts_[std::size_t(b.id.value)] = 0;
+}
+
+std::size_t Sampler::bytes(std::int64_t n_vocab) {
+    return std::size_t(n_vocab) *
+           (sizeof(Candidate) + sizeof(double) + sizeof(float) + sizeof(std::int32_t));
 }
 
 bool Sampler::ranks_before(Candidate a, Candidate b) {
@@ -114,8 +219,15 @@ TokenId Sampler::pick(double target, std::int64_t n_keep) {
 }
 
 Result<TokenId> Sampler::draw(std::span<const float> logits, const Sampling& sampling,
-                              std::uint64_t position) {
-    HEARTH_TRY(const Best top, find_best(logits));
+                              std::uint64_t position, const History& history) {
+    HEARTH_TRY(Best top, find_best(logits));
+    if (changes_logits(sampling, history)) {
+        adjust(logits, sampling, history);
+        logits = adjusted_;
+        auto left = find_best(logits);
+        if (!left) return bad_field("logit_bias", "logit_bias bans every token that there is");
+        top = *left;
+    }
     if (sampling.temperature == 0) return TokenId(top.id);
     max_ = double(top.logit);
     temperature_ = sampling.temperature;

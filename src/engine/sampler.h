@@ -1,7 +1,9 @@
 // Sampler: one row of logits → one token, and log-probabilities.
 //
-// temperature 0 takes the best token. Otherwise p = softmax(logits / temperature), and the filters
-// act in this order, each on what the one before it left, renormalised:
+// Biases and penalties, where asked for, make a second row of adjusted logits (the order stands
+// with Sampling, in engine.h). temperature 0 takes the best token of it. Otherwise p =
+// softmax(logits / temperature), and the filters act in this order, each on what the one before it
+// left, renormalised:
 //
 //   top_k   the k best
 //   top_p   the shortest run of best tokens whose probabilities reach p (at least one token)
@@ -11,7 +13,7 @@
 // logits rank by id, lowest first, so that a draw is a function of (logits, sampling, position)
 // alone.
 //
-// Log-probabilities are those of the raw softmax: temperature and filters do not change them.
+// Log-probabilities are those of the raw softmax: nothing above changes them.
 //
 // Thread: engine only; the buffers are its scratch.
 #pragma once
@@ -27,16 +29,23 @@
 namespace hearth::engine {
 
 // Errors: invalid_request that names the field, for values without a meaning.
-Status check_sampling(const Sampling& sampling);
+Status check_sampling(const Sampling& sampling, std::int64_t n_vocab = INT32_MAX);
+
+// The tokens so far that penalties look at.
+struct History {
+    std::span<const TokenId> tokens = {};  // prompt and answer
+    std::size_t n_prompt = 0;
+};
 
 class Sampler {
   public:
     explicit Sampler(std::int64_t n_vocab);
 
-    // Requires: logits [V], checked sampling. Errors: internal when a logit is NaN or +infinity, or
-    // none is finite: the model's file or a kernel is broken, and any token would be made up.
+    // Requires: logits [V], checked sampling, ids in history below V. Errors: internal when a logit
+    // is NaN or +infinity, or none is finite: the model's file or a kernel is broken, and any token
+    // would be made up. invalid_request when the biases ban every token.
     Result<TokenId> draw(std::span<const float> logits, const Sampling& sampling,
-                         std::uint64_t position);
+                         std::uint64_t position, const History& history = {});
 
     // Natural logarithm of the sum of exp(logit), in f64. Errors: as draw.
     Result<double> log_sum(std::span<const float> logits) const;
@@ -45,13 +54,15 @@ class Sampler {
     void best(std::span<const float> logits, std::int64_t n, double log_sum,
               std::vector<TokenScore>& out);
 
-    std::size_t bytes() const;
+    static std::size_t bytes(std::int64_t n_vocab);  // of the buffers
 
   private:
     struct Candidate {
         float logit;
         std::int32_t id;
     };
+    void adjust(std::span<const float> logits, const Sampling& sampling, const History& history);
+    void force(const Sampling& sampling, std::span<const float> logits);
     static bool ranks_before(Candidate a, Candidate b);
     void start_ranking(std::span<const float> logits);
     void rank(std::int64_t n);
@@ -60,6 +71,8 @@ class Sampler {
 
     std::vector<Candidate> candidates_;  // [V]; the first n_ranked_ are the best, in order
     std::vector<double> weights_;        // [V]; of the ranked ones
+    std::vector<float> adjusted_;        // [V]; logits with biases and penalties
+    std::vector<std::int32_t> counts_;   // [V]; of tokens in the history; zero between draws
     std::int64_t n_ranked_ = 0;
     double max_ = 0, temperature_ = 1;
 };

@@ -19,13 +19,20 @@ class Bank {
     }
 
     void open(const SeqState& seq) {
-        const Plan::Account account{blocks_for(seq.n_tokens), blocks_for(seq.n_claim)};
-        s_.accounts.push_back(account);
+        Plan::Account account{.n_held = blocks_for(seq.n_tokens) - seq.n_shared,
+                              .n_claim = blocks_for(seq.n_claim) - seq.n_shared,
+                              .n_shared = seq.n_shared,
+                              .group = seq.group,
+                              .first = std::int64_t(s_.accounts.size())};
+        if (seq.n_shared > 0) join(account);
         n_free_ -= account.n_held;
         n_claims_ += account.n_claim;
+        s_.accounts.push_back(account);
         CHECK(n_free_ >= 0);
     }
 
+    // What a shared account's partner handed over to the group stays there: one that shares with
+    // nobody is counted alike.
     void close_last() {
         n_free_ += s_.accounts.back().n_held;
         n_claims_ -= s_.accounts.back().n_claim;
@@ -36,7 +43,7 @@ class Bank {
     // step.
     std::int64_t allowed(std::size_t i, std::int64_t n_tokens, std::int64_t n_blocks) {
         Plan::Account& account = s_.accounts[i];
-        const std::int64_t want = blocks_for(n_tokens) - account.n_held;
+        const std::int64_t want = blocks_for(n_tokens) - account.n_shared - account.n_held;
         if (want <= 0 || (n_claims_ <= n_blocks && want <= n_free_)) return n_tokens;
         // What is safe for n blocks is safe for fewer, so the largest safe grant is found by
         // halving.
@@ -48,12 +55,12 @@ class Bank {
             grant(i, -middle);
             ok ? low = middle : high = middle - 1;
         }
-        return std::min(n_tokens, (account.n_held + low) * model::kBlockTokens);
+        return std::min(n_tokens, (account.n_shared + account.n_held + low) * model::kBlockTokens);
     }
 
     // Sequence i holds the blocks of n_tokens from now on, be it more or less than before.
     void hold(std::size_t i, std::int64_t n_tokens) {
-        grant(i, blocks_for(n_tokens) - s_.accounts[i].n_held);
+        grant(i, blocks_for(n_tokens) - s_.accounts[i].n_shared - s_.accounts[i].n_held);
     }
 
     // Is there an order in which everyone can grow to its claim and end? If there is one, then the
@@ -61,18 +68,44 @@ class Bank {
     bool safe() {
         auto& order = s_.order;
         order.resize(s_.accounts.size());
-        for (std::size_t i = 0; i < order.size(); ++i) order[i] = std::int64_t(i);
+        for (std::size_t i = 0; i < order.size(); ++i) {
+            order[i] = std::int64_t(i);
+            s_.accounts[i].n_alive = 0;
+        }
+        for (const Plan::Account& account : s_.accounts)
+            ++s_.accounts[std::size_t(account.first)].n_alive;
         std::sort(order.begin(), order.end(),
                   [&](std::int64_t a, std::int64_t b) { return missing(a) < missing(b); });
         std::int64_t n_free = n_free_;
         for (const std::int64_t i : order) {
             if (missing(i) > n_free) return false;
-            n_free += s_.accounts[std::size_t(i)].n_held;
+            const Plan::Account& account = s_.accounts[std::size_t(i)];
+            n_free += account.n_held;
+            if (--s_.accounts[std::size_t(account.first)].n_alive == 0) n_free += account.n_shared;
         }
         return true;
     }
 
   private:
+    // A new account with shared blocks: its group's are counted already, or one of the group still
+    // holds them alone and hands them over, or it is the first of those that share.
+    void join(Plan::Account& account) {
+        for (std::size_t i = 0; i < s_.accounts.size(); ++i) {
+            Plan::Account& other = s_.accounts[i];
+            if (other.group != account.group) continue;
+            if (other.n_shared == 0) {
+                if (other.n_held < account.n_shared) continue;
+                other.n_held -= account.n_shared;
+                other.n_claim -= account.n_shared;
+                other.n_shared = account.n_shared;
+            }
+            account.first = other.first;
+            return;
+        }
+        n_free_ -= account.n_shared;
+        n_claims_ += account.n_shared;
+    }
+
     std::int64_t missing(std::int64_t i) const {
         const Plan::Account& account = s_.accounts[std::size_t(i)];
         return account.n_claim - account.n_held;

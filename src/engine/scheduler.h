@@ -12,17 +12,20 @@
 // to its claim and end. With the cache sized for n_parallel full contexts this never refuses.
 // In a smaller one a sequence may wait for another to end, but none is truncated or thrown out.
 //
+// Sequences of one group share the whole blocks of their prompt. Those belong to the group's
+// account: they are counted once, and are free again when the last that shares them has ended.
+//
 // Requires:   n_batch_tokens >= n_parallel >= running.size(), max_logits > n_parallel, each claim
-//             within the cache.
+//             within the cache. One that waits with n_shared > 0 has a running sequence of its
+//             group that holds those blocks.
 // Guarantees: (1) the rows' sum is within n_batch_tokens, the logits' within max_logits.
 //             (2) a decoding sequence gets its row whatever prefill there is; only a block that the
 //                 banker must refuse can keep it waiting.
 //             (3) the oldest unpaused prefill gets at least a quarter of the remaining budget, if
-//             it
-//                 has so much left, within prefill_chunk and the blocks granted.
+//                 it has so much left, within prefill_chunk and the blocks granted.
 //             (4) if something runs and nothing is paused, something gets a row; as nothing comes
-//             in
-//                 while a block is refused, everything ends. (A paused reader is dropped in time.)
+//                 in while a block is refused, everything ends. (A paused reader is dropped in
+//                 time.)
 //             (5) requests are admitted in order of arrival, none while a block is refused.
 // Source:     banker's algorithm: Dijkstra, EWD 623 (1977); continuous batching: Yu et al., Orca,
 //             OSDI 2022; chunked prefill: Agrawal et al., Sarathi-Serve, arXiv:2403.02310.
@@ -42,6 +45,10 @@ struct SeqState {
     bool decodes = false;
     bool all_logits = false;  // score(): each row needs logits
     bool paused = false;      // its reader is late: no rows, but it keeps its blocks
+    // Of its first blocks, how many it shares (one that waits: will share) with others of its
+    // group; the same number for all that share. n_tokens counts their tokens.
+    std::int64_t n_shared = 0;
+    std::int64_t group = -1;
 };
 
 struct Limits {
@@ -60,7 +67,10 @@ struct Plan {
 
     // Scratch of plan(), kept so that a step allocates nothing.
     struct Account {
-        std::int64_t n_held = 0, n_claim = 0;  // blocks
+        std::int64_t n_held = 0, n_claim = 0;  // blocks, without the shared ones
+        std::int64_t n_shared = 0, group = -1;
+        std::int64_t first = -1;   // the first account that shares with this one; itself maybe
+        std::int64_t n_alive = 0;  // at the first one, while safe() counts
     };
     std::vector<Account> accounts;
     std::vector<std::int64_t> order;

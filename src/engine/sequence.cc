@@ -39,7 +39,8 @@ SeqState Sequence::state() const {
             .n_claim = n_claim,
             .decodes = decodes(),
             .all_logits = score != nullptr,
-            .paused = paused};
+            .paused = paused,
+            .group = group};
 }
 
 Result<std::unique_ptr<Sequence>> make_sequence(Request request, const model::Tokenizer& tokenizer,
@@ -49,7 +50,7 @@ Result<std::unique_ptr<Sequence>> make_sequence(Request request, const model::To
         return fail(ErrorKind::invalid_request,
                     "the prompt is empty; the model needs at least one token to go on from");
     HEARTH_CHECK_OK(check_ids(request.prompt, n_vocab));
-    HEARTH_CHECK_OK(check_sampling(request.sampling));
+    HEARTH_CHECK_OK(check_sampling(request.sampling, n_vocab));
     HEARTH_CHECK_OK(check_stops(request.stop));
     if (request.max_tokens < -1)
         return fail(
@@ -76,7 +77,7 @@ Result<std::unique_ptr<Sequence>> make_sequence(Request request, const model::To
     seq->table.reserve(seq->n_claim);
     seq->at_text_start = std::none_of(seq->tokens.begin(), seq->tokens.end(),
                                       [&](TokenId id) { return begins_text(tokenizer, id); });
-    seq->sampling = request.sampling;
+    seq->sampling = std::move(request.sampling);
     seq->ignore_end = request.ignore_end;
     seq->sink = std::move(request.sink);
     return seq;

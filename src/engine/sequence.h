@@ -30,6 +30,9 @@ struct Sequence {
     // The last token of a scored text is only looked up, never computed.
     std::int64_t n_known() const { return std::int64_t(tokens.size()) - (score ? 1 : 0); }
     bool decodes() const { return n_generated > 0; }
+    // Whole blocks of the prompt that answers to it can share. The last token stays out: each
+    // answer needs the logits of its row.
+    std::int64_t n_shareable() const { return (n_prompt - 1) / model::kBlockTokens; }
     SeqState state() const;
 
     SeqId id;
@@ -43,6 +46,9 @@ struct Sequence {
     bool ignore_end = false;
     TextStream text;
     KvTable table;
+    // Sequences submitted together with equal prompts: the id of the first of them; -1: none are.
+    std::int64_t group = -1;
+    std::int64_t n_cached = 0;         // prompt tokens that a sibling computed
     std::shared_ptr<OutputSink> sink;  // generation
     std::unique_ptr<ScoreJob> score;   // or score()
 

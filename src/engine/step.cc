@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "base/check.h"
 #include "base/format.h"
@@ -34,6 +35,7 @@ StepLoop::StepLoop(const Machine& machine, const EngineOptions& options, const C
     running_.reserve(n_parallel);
     running_states_.reserve(n_parallel);
     waiting_states_.reserve(n_parallel);
+    candidates_.reserve(n_parallel);
     plan_.n_rows.reserve(n_parallel);
     plan_.accounts.reserve(n_parallel + 1);
     plan_.order.reserve(n_parallel + 1);
@@ -57,9 +59,11 @@ Status StepLoop::enqueue(std::vector<SequencePtr> seqs) {
                                         n_inside_, n_new, options_.n_parallel + options_.n_queue),
                       .retry_after_s = 1});
         n_inside_ += n_new;
+        const std::int64_t first_id = next_id_;
         for (SequencePtr& seq : seqs) {
             seq->submitted_ns = now_ns;
             seq->id = SeqId(next_id_++);
+            if (seq->group >= 0) seq->group += first_id;
             inbox_.push_back(std::move(seq));
         }
     }
@@ -72,6 +76,12 @@ Status StepLoop::submit(std::vector<Request> requests) {
     for (Request& request : requests) {
         HEARTH_TRY(auto seq, make_sequence(std::move(request), machine_.tokenizer, machine_.n_vocab,
                                            options_.n_ctx));
+        // Equal prompts stand side by side. Groups are named by place until enqueue() knows the
+        // ids.
+        if (!seqs.empty() && seq->n_shareable() > 0 && seqs.back()->tokens == seq->tokens) {
+            if (seqs.back()->group < 0) seqs.back()->group = std::int64_t(seqs.size()) - 1;
+            seq->group = seqs.back()->group;
+        }
         seqs.push_back(std::move(seq));
     }
     return enqueue(std::move(seqs));
@@ -164,21 +174,64 @@ void StepLoop::look_at_readers() {
 
 void StepLoop::make_plan() {
     running_states_.clear();
-    waiting_states_.clear();
-    for (const SequencePtr& seq : running_) running_states_.push_back(seq->state());
-    const std::size_t n_slots = std::size_t(options_.n_parallel) - running_.size();
-    for (std::size_t i = 0; i < waiting_.size() && i < n_slots; ++i)
-        waiting_states_.push_back(waiting_[i]->state());
+    for (const SequencePtr& seq : running_) {
+        SeqState state = seq->state();
+        const auto blocks = seq->table.blocks();
+        if (seq->group >= 0 && !blocks.empty() && cache_.refs(blocks[0]) > 1)
+            state.n_shared = seq->n_shareable();
+        running_states_.push_back(state);
+    }
+    list_candidates();
     plan(running_states_, waiting_states_, limits_, plan_);
+}
+
+// Who of the waiting may be admitted, in order: as many as there are places. One that stands aside
+// for its sibling keeps its place, but lets others be admitted before it.
+void StepLoop::list_candidates() {
+    waiting_states_.clear();
+    candidates_.clear();
+    std::size_t n_places = std::size_t(options_.n_parallel) - running_.size();
+    for (std::size_t i = 0; i < waiting_.size() && n_places > 0; ++i, --n_places) {
+        const Sequence& seq = *waiting_[i];
+        SeqState state = seq.state();
+        if (const Sequence* sibling = sibling_of(seq)) {
+            const std::int64_t n_shared = seq.n_shareable() * model::kBlockTokens;
+            if (sibling->table.n_tokens() < n_shared) continue;
+            state.n_shared = seq.n_shareable();
+            state.n_todo -= n_shared - state.n_tokens;
+            state.n_tokens = n_shared;
+        } else if (seq.group >= 0 &&
+                   std::any_of(waiting_states_.begin(), waiting_states_.end(),
+                               [&](const SeqState& other) { return other.group == seq.group; })) {
+            continue;
+        }
+        waiting_states_.push_back(state);
+        candidates_.push_back(i);
+    }
+}
+
+// A running sequence of the same group, or null.
+const Sequence* StepLoop::sibling_of(const Sequence& seq) const {
+    if (seq.group < 0) return nullptr;
+    for (const SequencePtr& other : running_)
+        if (other->group == seq.group && other.get() != &seq && !other->retired) return other.get();
+    return nullptr;
 }
 
 void StepLoop::admit() {
     const std::int64_t now_ns = clock_.mono_ns();
     for (std::int64_t i = 0; i < plan_.n_admit; ++i) {
-        waiting_.front()->admitted_ns = now_ns;
-        running_.push_back(std::move(waiting_.front()));
-        waiting_.pop_front();
+        SequencePtr& seq = waiting_[candidates_[std::size_t(i)]];
+        if (const std::int64_t n_shared = waiting_states_[std::size_t(i)].n_shared; n_shared > 0) {
+            const Sequence* sibling = sibling_of(*seq);
+            CHECK(sibling != nullptr);
+            cache_.fork_into(seq->table, sibling->table, n_shared * model::kBlockTokens);
+            seq->n_cached = seq->table.n_tokens();
+        }
+        seq->admitted_ns = now_ns;
+        running_.push_back(std::move(seq));
     }
+    if (plan_.n_admit > 0) std::erase(waiting_, nullptr);
 }
 
 void StepLoop::forward() {
@@ -234,7 +287,8 @@ void StepLoop::sample(Sequence& seq, std::int64_t n_rows, std::span<const float>
 }
 
 void StepLoop::next_token(Sequence& seq, std::span<const float> logits) {
-    auto drawn = sampler_.draw(logits, seq.sampling, std::uint64_t(seq.n_generated));
+    auto drawn = sampler_.draw(logits, seq.sampling, std::uint64_t(seq.n_generated),
+                               {seq.tokens, std::size_t(seq.n_prompt)});
     if (seq.first_token_ns < 0) seq.first_token_ns = clock_.mono_ns();
     if (!drawn) return retire(seq, StopReason::failed, std::move(drawn.error()));
     if (!seq.ignore_end && machine_.tokenizer.ends_generation(*drawn))
@@ -288,6 +342,7 @@ void StepLoop::retire(Sequence& seq, StopReason reason, Error error) {
                   .text = {},
                   .error = std::move(error),
                   .n_prompt = seq.n_prompt,
+                  .n_cached = seq.n_cached,
                   .n_generated = seq.n_generated};
     const bool ended = reason == StopReason::end_token || reason == StopReason::length;
     if (seq.text.finish(finish.text) && ended) finish.reason = StopReason::stop_string;
@@ -298,8 +353,8 @@ void StepLoop::retire(Sequence& seq, StopReason reason, Error error) {
     if (seq.first_output_ns >= 0) finish.ttft_ns = seq.first_output_ns - seq.submitted_ns;
     finish.context_full = finish.reason == StopReason::length && seq.context_full;
 
-    cache_.release(seq.table);
     seq.retired = true;
+    if (!bequeath(seq)) cache_.release(seq.table);
     {
         const std::lock_guard lock(mutex_);
         --n_inside_;
@@ -318,10 +373,36 @@ void StepLoop::retire(Sequence& seq, StopReason reason, Error error) {
     }
 }
 
+// The last of a group that runs leaves the prompt's blocks to the first that waits. The heir must
+// not claim more than the one whose place it takes, or the banker's order might end with it.
+bool StepLoop::bequeath(Sequence& seq) {
+    if (seq.group < 0 || sibling_of(seq) != nullptr) return false;
+    const std::int64_t n_tokens =
+        std::min(seq.table.n_tokens(), seq.n_shareable() * model::kBlockTokens);
+    if (n_tokens < model::kBlockTokens) return false;
+    for (const SequencePtr& heir : waiting_) {
+        if (heir->group != seq.group || heir->retired || heir->n_claim > seq.n_claim) continue;
+        cache_.truncate(seq.table, n_tokens);
+        heir->table = std::exchange(seq.table, KvTable());
+        heir->n_cached = heir->table.n_tokens();
+        return true;
+    }
+    return false;
+}
+
 void StepLoop::drop_retired() {
     const auto is_retired = [](const SequencePtr& seq) { return seq->retired; };
     std::erase_if(running_, is_retired);
     std::erase_if(waiting_, is_retired);
+    // Who has inherited blocks has inherited the place as well.
+    bool moved = false;
+    for (SequencePtr& seq : waiting_) {
+        if (seq->table.n_tokens() == 0) continue;
+        seq->admitted_ns = clock_.mono_ns();
+        running_.push_back(std::move(seq));
+        moved = true;
+    }
+    if (moved) std::erase(waiting_, nullptr);
 }
 
 void StepLoop::publish() {

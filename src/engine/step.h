@@ -10,6 +10,10 @@
 // What a sequence gets depends on no other: rows are computed alike whatever stands beside them,
 // and draws are numbered by output position.
 //
+// Answers to one prompt (a group) compute it once. The first of them runs; the others stand aside,
+// with their places kept, until its keys of the prompt are there, and then take its whole blocks.
+// When it ends while some still wait for a place, the next of them inherits the blocks.
+//
 // Thread:     submit, score, stop and stats: any. run and step: the engine's, which owns every
 //             sequence once it has left the inbox.
 // Invariants: (1) every accepted request hears on_finish exactly once, after its blocks are free.
@@ -63,7 +67,6 @@ class StepLoop {
     void run();
     // One round; false when nothing could be computed. (Tests call it without a thread.)
     bool step();
-    std::size_t bytes() const { return sampler_.bytes(); }
 
   private:
     using SequencePtr = std::unique_ptr<Sequence>;
@@ -72,7 +75,10 @@ class StepLoop {
     void take();
     void look_at_readers();
     void make_plan();
+    void list_candidates();
     void admit();
+    const Sequence* sibling_of(const Sequence& seq) const;
+    bool bequeath(Sequence& seq);
     void forward();
     void sample(Sequence& seq, std::int64_t n_rows, std::span<const float> logits);
     void next_token(Sequence& seq, std::span<const float> logits);
@@ -96,7 +102,8 @@ class StepLoop {
     Sampler sampler_;
     Plan plan_;
     std::vector<SeqState> running_states_, waiting_states_;
-    std::vector<TokenId> ids_;  // [T] of the step
+    std::vector<std::size_t> candidates_;  // places in waiting_ of waiting_states_
+    std::vector<TokenId> ids_;             // [T] of the step
     std::vector<model::Slice> slices_;
     std::vector<std::int64_t> logit_rows_;
     EngineStats counts_;  // the totals

@@ -86,6 +86,35 @@ TEST(Allocation, a_sampled_decode_step_with_stop_strings_allocates_nothing) {
     decode_counts_nothing({.temperature = 1, .top_k = 0, .top_p = 0.95}, {"zzz!", "abab!"}, 0);
 }
 
+TEST(Allocation, penalties_and_biases_allocate_nothing) {
+    decode_counts_nothing({.temperature = 1,
+                           .repeat_penalty = 1.2,
+                           .presence_penalty = 0.3,
+                           .frequency_penalty = 0.2,
+                           .logit_bias = {{TokenId(5), 2}, {TokenId(7), -100}}},
+                          {}, 0);
+}
+
+TEST(Allocation, answers_that_share_a_prompt_allocate_nothing) {
+    if (!HEARTH_COUNTS_ALLOCATIONS) GTEST_SKIP() << "sanitizers count for themselves";
+    Bench bench({.n_ctx = 256, .n_parallel = 3});
+    std::vector<std::shared_ptr<Counter>> sinks;
+    std::vector<Request> requests;
+    for (int i = 0; i < 3; ++i) {
+        sinks.push_back(std::make_shared<Counter>());
+        requests.push_back({.prompt = tokens(40, 1),
+                            .sampling = {.seed = std::uint64_t(i)},
+                            .max_tokens = 200,
+                            .sink = sinks.back()});
+    }
+    ASSERT_TRUE(bench.loop.submit(std::move(requests)));
+    bench.run();
+    for (const auto& sink : sinks) {
+        EXPECT_TRUE(sink->finished());
+        EXPECT_EQ(sink->most(), 0);
+    }
+}
+
 TEST(Allocation, log_probabilities_allocate_what_they_hand_out) {
     // One vector for each of the three sequences' outputs in a step.
     decode_counts_nothing({.temperature = 1, .n_logprobs = 5}, {}, 3);
