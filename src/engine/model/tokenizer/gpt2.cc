@@ -7,8 +7,9 @@
 // 174..255 stand for themselves as code points, the other 68 are U+0100 upwards, in order.
 //
 // Merges are looked up by ids, not texts. The next merge comes from a heap; an entry whose symbols
-// have changed since is dropped when it is popped. A word of n bytes makes at most 3n entries, so
-// time grows with n log n even if the whole text is one word.
+// have changed since is dropped when it is popped. A piece of n bytes makes at most 3n entries;
+// long words are merged in windows (bpe_windows.h), so that time grows with the text even if it is
+// all one word.
 //
 // Control tokens never come out of plain text: they are not merged into, only split off in front.
 // Source: Sennrich et al., arXiv:1508.07909; the byte alphabet is GPT-2's.
@@ -18,6 +19,7 @@
 
 #include "base/format.h"
 #include "base/utf8.h"
+#include "engine/model/bpe_windows.h"
 #include "engine/model/pretokenizer.h"
 #include "engine/model/text_index.h"
 #include "engine/model/tokenizer.h"
@@ -65,6 +67,8 @@ struct Work {
     };
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
+    std::vector<BpeSymbol> merged;
+    BpeWindows windows;
     std::int64_t n_steps = 0;
 };
 
@@ -84,6 +88,7 @@ class Gpt2Tokenizer final : public Tokenizer {
     Status read_merges(const Gguf& gguf);
     void encode_plain(std::string_view text, Work& work, std::vector<TokenId>& out) const;
     void encode_word(std::string_view word, Work& work, std::vector<TokenId>& out) const;
+    void merge(std::string_view word, Work& work, std::vector<BpeSymbol>& out) const;
     void consider(Work& work, std::int64_t left) const;
 
     const PreRule* rule_ = nullptr;
@@ -171,6 +176,20 @@ void Gpt2Tokenizer::consider(Work& work, std::int64_t left) const {
 
 void Gpt2Tokenizer::encode_word(std::string_view word, Work& work,
                                 std::vector<TokenId>& out) const {
+    work.merged.clear();
+    merge_in_windows(word, work.merged, work.windows,
+                     [&](std::string_view piece, std::vector<BpeSymbol>& symbols) {
+                         merge(piece, work, symbols);
+                     });
+    for (const BpeSymbol& symbol : work.merged) {
+        if (symbol.id >= 0)
+            out.push_back(TokenId(symbol.id));
+        else if (unknown_)
+            out.push_back(*unknown_);
+    }
+}
+
+void Gpt2Tokenizer::merge(std::string_view word, Work& work, std::vector<BpeSymbol>& out) const {
     auto& symbols = work.symbols;
     const auto n = std::int64_t(word.size());
     symbols.resize(word.size());
@@ -196,11 +215,8 @@ void Gpt2Tokenizer::encode_word(std::string_view word, Work& work,
         consider(work, c.left);
     }
     for (std::int64_t i = 0; i >= 0; i = symbols[std::size_t(i)].next) {
-        const std::int32_t id = symbols[std::size_t(i)].id;
-        if (id >= 0)
-            out.push_back(TokenId(id));
-        else if (unknown_)
-            out.push_back(*unknown_);
+        const Work::Symbol& symbol = symbols[std::size_t(i)];
+        out.push_back({std::size_t((symbol.next < 0 ? n : symbol.next) - i), symbol.id});
     }
 }
 

@@ -6,7 +6,7 @@
 //
 // Joins are looked up by text. Symbols stay contiguous in the escaped text, so a join is a longer
 // view of it and nothing is copied; a join longer than the longest piece is not looked up. The heap
-// works as in gpt2.cc: at most 3n entries for n characters, stale ones dropped.
+// and the windows work as in gpt2.cc: at most 3n entries for n characters, stale ones dropped.
 //
 // Control, unknown and byte tokens are not pieces: plain text cannot spell them.
 // Source: SentencePiece, arXiv:1808.06226, and its model format (scores, types, dummy prefix).
@@ -17,6 +17,7 @@
 
 #include "base/format.h"
 #include "base/utf8.h"
+#include "engine/model/bpe_windows.h"
 #include "engine/model/text_index.h"
 #include "engine/model/tokenizer.h"
 
@@ -41,7 +42,10 @@ struct Work {
             return score != o.score ? score < o.score : left > o.left;
         }
     };
-    std::string text;  // escaped
+    std::string text;        // escaped
+    std::string_view piece;  // the window of it that is merged
+    std::vector<BpeSymbol> merged;
+    BpeWindows windows;
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
     std::int64_t n_steps = 0;
@@ -69,6 +73,7 @@ class LlamaTokenizer final : public Tokenizer {
     Status read_scores(const Gguf& gguf);
     void index_pieces();
     void encode_plain(Work& work, std::vector<TokenId>& out) const;
+    void merge(std::string_view piece, Work& work, std::vector<BpeSymbol>& out) const;
     void consider(Work& work, std::int64_t left) const;
     void emit(std::string_view bytes, std::int32_t id, std::vector<TokenId>& out) const;
 
@@ -129,7 +134,7 @@ void LlamaTokenizer::consider(Work& work, std::int64_t left) const {
     const std::size_t n_bytes = l.n_bytes + work.symbols[std::size_t(l.next)].n_bytes;
     ++work.n_steps;
     if (n_bytes > pieces_.longest()) return;
-    const std::int32_t id = pieces_.find(std::string_view(work.text).substr(l.at, n_bytes));
+    const std::int32_t id = pieces_.find(work.piece.substr(l.at, n_bytes));
     if (id < 0) return;
     work.heap.push_back({scores_[std::size_t(id)], id, left, n_bytes});
     std::push_heap(work.heap.begin(), work.heap.end());
@@ -154,7 +159,20 @@ void LlamaTokenizer::emit(std::string_view bytes, std::int32_t id,
 }
 
 void LlamaTokenizer::encode_plain(Work& work, std::vector<TokenId>& out) const {
-    const std::string_view text = work.text;
+    work.merged.clear();
+    merge_in_windows(work.text, work.merged, work.windows,
+                     [&](std::string_view piece, std::vector<BpeSymbol>& symbols) {
+                         merge(piece, work, symbols);
+                     });
+    std::string_view text = work.text;
+    for (const BpeSymbol& symbol : work.merged) {
+        emit(text.substr(0, symbol.n_bytes), symbol.id, out);
+        text.remove_prefix(symbol.n_bytes);
+    }
+}
+
+void LlamaTokenizer::merge(std::string_view text, Work& work, std::vector<BpeSymbol>& out) const {
+    work.piece = text;
     auto& symbols = work.symbols;
     symbols.clear();
     for (std::size_t at = 0; at < text.size();) {
@@ -186,7 +204,7 @@ void LlamaTokenizer::encode_plain(Work& work, std::vector<TokenId>& out) const {
     }
     for (std::int64_t i = 0; i >= 0; i = symbols[std::size_t(i)].next) {
         const Work::Symbol& s = symbols[std::size_t(i)];
-        emit(text.substr(s.at, s.n_bytes), s.id, out);
+        out.push_back({s.n_bytes, s.id});
     }
 }
 
