@@ -4,7 +4,7 @@
 // rank: 1
 //
 // The primitives on AVX2, FMA and F16C: a vector of 16 lanes is two registers. What each one means
-// is written in scalar.h.
+// is written in scalar.h. avxvnni.h is the same with another dot of bytes.
 #ifndef HEARTH_SIMD_H
 #define HEARTH_SIMD_H
 
@@ -233,8 +233,12 @@ inline i32x16 i_begin(int32_t) {
 // maddubs wants one unsigned factor: |w| * (a with w's sign). |-128| is 128 when read unsigned, and
 // a pair's sum is at most 2 * 128 * 127 = 32512, so its 16-bit saturation is never reached.
 inline __m256i dot4(__m256i acc, __m256i w, __m256i a) {
+#ifdef __AVXVNNI__  // avxvnni.h: four products and their sum in one step, exact in 32 bits
+    return _mm256_dpbusd_avx_epi32(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+#else
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
 }
 inline i32x16 i_dot(i32x16 acc, i8tile tile, const int8_t* a) {
     int32_t four;
@@ -315,8 +319,12 @@ inline void i_turn4(i32x16* out, const uint8_t* p, size_t stride) {
 }
 // A pair's sum is at most 2 * 127 * 127 = 32258: no saturation.
 inline __m256i dot4_u(__m256i acc, __m256i w, __m256i a) {
+#ifdef __AVXVNNI__
+    return _mm256_dpbusd_avx_epi32(acc, w, a);
+#else
     const __m256i pairs = _mm256_maddubs_epi16(w, a);
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
 }
 inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
     int32_t four;
