@@ -123,7 +123,7 @@ Deviation deviation(std::span<const double> exact, const std::vector<float>& oth
 
 Deviation rounding_bound(const Reference& reference, const std::vector<Ids>& sequences,
                          const std::vector<std::vector<double>>& exact, const Rounding& like,
-                         int n_runs, std::uint64_t seed) {
+                         int n_runs, std::uint64_t seed, double n_spreads) {
     std::vector<Deviation> runs(static_cast<std::size_t>(n_runs));
     std::atomic<int> next = 0;
     const auto work = [&] {
@@ -144,9 +144,15 @@ Deviation rounding_bound(const Reference& reference, const std::vector<Ids>& seq
         double mean = 0, squares = 0;
         for (const auto& run : runs) mean += run.*what / n_runs;
         for (const auto& run : runs) squares += std::pow(run.*what - mean, 2);
-        return mean + 6 * std::sqrt(squares / (n_runs - 1));
+        return mean + n_spreads * std::sqrt(squares / (n_runs - 1));
     };
     return {bound(&Deviation::logit), bound(&Deviation::logprob), bound(&Deviation::gap)};
+}
+
+double cautious_spreads(int n_runs) {
+    const double k = n_runs - 1, of_99_percent = 2.326;
+    const double root = 1 - 2 / (9 * k) - of_99_percent * std::sqrt(2 / (9 * k));
+    return 6 / std::sqrt(root * root * root);
 }
 
 Rounding rounding_of(std::string_view isa, const std::string& kv) {

@@ -71,7 +71,10 @@ Deviation deviation(std::span<const double> exact, const std::vector<float>& oth
 // exact: the reference's logits of each sequence. like: all but the seed of each pass.
 Deviation rounding_bound(const Reference& reference, const std::vector<Ids>& sequences,
                          const std::vector<std::vector<double>>& exact, const Rounding& like,
-                         int n_runs, std::uint64_t seed);
+                         int n_runs, std::uint64_t seed, double n_spreads = 6);
+// 6 times how much larger than its estimate from n_runs passes a standard deviation may be (99 %
+// confidence, chi-squared by Wilson and Hilferty 1931): for bounds from few passes.
+double cautious_spreads(int n_runs);
 // What that ISA does to activations before each type of matrix, read from its table; empty isa: the
 // one that make_cpu_device("") picks.
 Rounding rounding_of(std::string_view isa, const std::string& kv);

@@ -266,6 +266,9 @@ Reference::Values Reference::input(const Matrix& m, const Values& x, const Pass&
     switch (pass.rounding->act_of(m.type)) {
         case Act::f32:
             break;
+        case Act::f16:
+            for (double& v : out.v) v += lost_in_f16(v, *pass.random);
+            break;
         case Act::bf16:
             for (double& v : out.v) v += lost_in_bf16(v, *pass.random);
             break;

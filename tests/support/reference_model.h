@@ -26,7 +26,7 @@
 //   the
 //                         block's largest / 127. Then one sum over m = K / 32 blocks with two
 //                         roundings each: P (m / 2 + 1) + r^2 m / 3.
-//   activations in bf16   half a unit in the last place of bf16, uniform
+//   activations in f16    half a unit in the last place, uniform; in bf16 as well
 //   rms_norm              one factor per row (or head) and two products per value
 //   bias, add             one rounding
 //   rope                  sine, cosine, two products, one sum; the angle itself is f64
@@ -55,7 +55,7 @@
 namespace hearth::test {
 
 // What activations become before they meet a matrix of some tensor type.
-enum class Act { f32, bf16, q8_blocks_of_32, q8_blocks_of_256 };
+enum class Act { f32, f16, bf16, q8_blocks_of_32, q8_blocks_of_256 };
 
 struct Rounding {
     std::uint64_t seed = 0;

@@ -214,7 +214,7 @@ class Maker {
     void embedding() {
         const std::int64_t D = s_.n_embd, E = s_.n_expert;
         const char* name = "token_embd.weight";
-        if (E == 0) return matrix(name, {kTinyVocab, D}, 0.5 * std::sqrt(double(D)));
+        if (E == 0) return matrix(name, {kTinyVocab, D}, 4);  // logits of that spread
         Draw draw(s_.seed, name);
         std::vector<float> values;
         for (std::int64_t id = 0; id < kTinyVocab; ++id)
@@ -282,7 +282,8 @@ TinyModel tiny_of(std::string_view family, std::uint32_t type) {
     if (family == "llama") s.rope_freqs = true, s.rope_freq_base = 500000.0f;
     if (family == "mixtral") s.n_expert = 6, s.n_expert_used = 2, s.tied = false;
     if (family != "llama" && family != "mixtral") s.rope_freq_base = 1000000.0f;
-    if (family == "qwen2") s.qkv_bias = true;
+    // Other engines take it for granted that heads of qwen2 are as wide as x together.
+    if (family == "qwen2") s.qkv_bias = true, s.head_dim = s.n_embd / s.n_head;
     if (family == "qwen3" || family == "qwen3moe")
         s.qk_norm = true, s.head_dim = 32, s.tied = family != "qwen3";
     if (family == "qwen3moe") s.n_expert = 8, s.n_expert_used = 3, s.tied = false;
