@@ -24,9 +24,9 @@
 
 namespace hearth::model {
 
-// What merging left of a text, in order.
+// What merging left of a text, in order. A symbol is a character or a token, far below 4 GiB.
 struct BpeSymbol {
-    std::size_t n_bytes = 0;
+    std::uint32_t n_bytes = 0;
     std::int32_t id = -1;
     friend bool operator==(const BpeSymbol&, const BpeSymbol&) = default;
 };

@@ -34,7 +34,7 @@ struct Ranks {
         for (const std::string& s : symbols) {
             int id = 0;  // tells texts apart
             for (const char c : s) id = id * 5 + c - 'a' + 1;
-            out.push_back({s.size(), id});
+            out.push_back({std::uint32_t(s.size()), id});
         }
     }
 };

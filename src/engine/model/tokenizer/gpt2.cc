@@ -216,7 +216,7 @@ void Gpt2Tokenizer::merge(std::string_view word, Work& work, std::vector<BpeSymb
     }
     for (std::int64_t i = 0; i >= 0; i = symbols[std::size_t(i)].next) {
         const Work::Symbol& symbol = symbols[std::size_t(i)];
-        out.push_back({std::size_t((symbol.next < 0 ? n : symbol.next) - i), symbol.id});
+        out.push_back({std::uint32_t((symbol.next < 0 ? n : symbol.next) - i), symbol.id});
     }
 }
 
@@ -241,6 +241,7 @@ void Gpt2Tokenizer::encode_plain(std::string_view text, Work& work,
 std::vector<TokenId> Gpt2Tokenizer::encode(std::string_view text,
                                            const EncodeOptions& options) const {
     std::vector<TokenId> out;
+    out.reserve(text.size() / 3 + 2);  // usual text has fewer tokens
     Work work;
     if (options.add_special && add_bos_ && bos_) out.push_back(*bos_);
     for (const auto& part : specials_.split(text, options.parse_special, &work.n_steps)) {

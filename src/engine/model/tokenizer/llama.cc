@@ -204,13 +204,14 @@ void LlamaTokenizer::merge(std::string_view text, Work& work, std::vector<BpeSym
     }
     for (std::int64_t i = 0; i >= 0; i = symbols[std::size_t(i)].next) {
         const Work::Symbol& s = symbols[std::size_t(i)];
-        out.push_back({s.n_bytes, s.id});
+        out.push_back({std::uint32_t(s.n_bytes), s.id});
     }
 }
 
 std::vector<TokenId> LlamaTokenizer::encode(std::string_view text,
                                             const EncodeOptions& options) const {
     std::vector<TokenId> out;
+    out.reserve(text.size() / 3 + 2);  // usual text has fewer tokens
     Work work;
     if (options.add_special && add_bos_ && bos_) out.push_back(*bos_);
     bool after_special = true;  // so is the start of the text
