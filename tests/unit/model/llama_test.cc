@@ -96,7 +96,8 @@ TEST(Llama, a_wrong_rotation_epsilon_or_scale_exceeds_the_bound) {
     const test::Reference reference(*gguf);
     const Ids ids = random_ids(5, 40);
     const auto exact = reference.logits(ids);
-    const auto bound = test::rounding_bound(reference, {ids}, {exact}, test::rounding_of("", "f32"), 16, 1);
+    const auto bound =
+        test::rounding_bound(reference, {ids}, {exact}, test::rounding_of("", "f32"), 16, 1);
     for (const Mistake mistake : test::kMistakes) {
         auto device = make_cpu_device("", 1);
         ASSERT_TRUE(device);
@@ -177,6 +178,9 @@ TEST(Llama, wrong_tensors_and_keys_are_refused_by_name) {
             "blk.0.attn_q.bias");
     refused(tiny_llama({}).u32("llama.expert_count", 8).bytes(), "llama.expert_used_count");
     refused(tiny_llama({}).text("llama.rope.scaling.type", "yarn").bytes(), "yarn");
+    refused(tiny_llama({}).boolean("llama.attention.causal", false).bytes(),
+            "llama.attention.causal");
+    refused(tiny_llama({}).f32("llama.logit_scale", 0.5f).bytes(), "llama.logit_scale");
     // blk.0.attn_k.weight is [32, 64] in the file, and the keys now say 4 KV heads.
     std::string heads = file;
     const std::string key = "llama.attention.head_count_kv";
