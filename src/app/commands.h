@@ -75,6 +75,11 @@ struct BenchArgs {
     std::int64_t n_prompt = 512, n_generate = 128, depth = 0, parallel = 1, repeats = 5;
 };
 
+struct QuantizeArgs {
+    std::string from, to, type;
+    bool overwrite = false;
+};
+
 // Before the sandbox: listeners, the broker. Bodies run inside it.
 Status prepare_serve(Context& context);
 Status prepare_door(Context& context);
@@ -87,6 +92,7 @@ int template_command(Context& context, const TemplateArgs& args);
 int route_explain_command(Context& context, const RouteArgs& args);
 int audit_tail_command(Context& context, const AuditArgs& args);
 int bench_command(Context& context, const BenchArgs& args);
+int quantize_command(Context& context, const QuantizeArgs& args);
 int config_show_command(Context& context);
 
 }  // namespace hearth::app

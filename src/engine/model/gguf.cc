@@ -360,6 +360,7 @@ Result<Gguf> Gguf::parse(std::span<const std::byte> head_of_file, std::span<cons
         HEARTH_TRY(auto entry, take_entry(in, i));
         out.metadata_.push_back(entry);
     }
+    out.metadata_end_ = reinterpret_cast<const char*>(head_of_file.data()) + in.at();
     if (const auto twice = sort_by_name(out.metadata_, out.key_order_,
                                         [](const auto& entry) { return entry.first; });
         !twice.empty())

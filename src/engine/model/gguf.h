@@ -77,6 +77,8 @@ class Gguf {
     const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const {
         return metadata_;
     }
+    // Where the last pair's bytes end. Those of a pair begin 8 bytes before its key.
+    const char* metadata_end() const { return metadata_end_; }
 
     // Typed reads. Errors: not_found if absent (where no fallback is given), invalid_request if of
     // another type or outside the bounds; messages name the key.
@@ -93,6 +95,7 @@ class Gguf {
 
   private:
     std::uint32_t version_ = 0;
+    const char* metadata_end_ = nullptr;
     std::vector<std::pair<std::string_view, GgufValue>> metadata_;
     std::vector<GgufTensor> tensors_;
     std::vector<std::uint32_t> key_order_, tensor_order_;  // indices in the order of the names
