@@ -18,7 +18,8 @@ class Builder {
         app_.add_flag("--json", in_->json, "print exactly one JSON document on stdout");
         app_.add_flag("--quiet", in_->quiet, "no progress, no notes");
         app_.add_flag("-v,--verbose", in_->verbose, "log what happens (info)");
-        app_.add_option("--config", in_->config_path, "configuration file")->envname("HEARTH_CONFIG");
+        app_.add_option("--config", in_->config_path, "configuration file")
+            ->envname("HEARTH_CONFIG");
         run();
         serve();
         tokens();
@@ -73,7 +74,8 @@ class Builder {
     CLI::Option* flag(Command* c, const std::string& names, T& to, const char* help) {
         CLI::Option* option = c->add_option(names, to, help);
         std::string env = "HEARTH_";
-        for (const char ch : option->get_lnames().at(0)) env += ch == '-' ? '_' : char(std::toupper(ch));
+        for (const char ch : option->get_lnames().at(0))
+            env += ch == '-' ? '_' : char(std::toupper(ch));
         return option->envname(env);
     }
 
@@ -84,12 +86,15 @@ class Builder {
 
     void run() {
         auto args = std::make_shared<RunArgs>();
-        Command* c = command(&app_, "run", "chat with a model in the terminal, or answer one prompt",
-                             [args](Context& context) { return run_command(context, *args); });
+        Command* c =
+            command(&app_, "run", "chat with a model in the terminal, or answer one prompt",
+                    [args](Context& context) { return run_command(context, *args); });
         c->preparse_callback([this](std::size_t) { in_->may_leave = true; });
-        c->add_option("MODEL", args->model, "demo, a name in the store, a .gguf file, an upstream's model")
+        c->add_option("MODEL", args->model,
+                      "demo, a name in the store, a .gguf file, an upstream's model")
             ->required();
-        c->add_option("PROMPT", args->prompt, "the prompt; without it and without piped stdin: a chat");
+        c->add_option("PROMPT", args->prompt,
+                      "the prompt; without it and without piped stdin: a chat");
         flag(c, "--system", args->system, "system message");
         flag(c, "--max-tokens", args->sampling.max_tokens, "most tokens of an answer");
         flag(c, "--temperature", args->sampling.temperature, "0: always the likeliest token")
@@ -130,13 +135,15 @@ class Builder {
                              [args](Context& context) { return tokenize_command(context, *args); });
         t->add_option("MODEL", args->model, "a model; its tokenizer is enough")->required();
         t->add_option("--file", args->file, "the text; - or nothing: stdin");
-        t->add_flag("--no-special", args->no_special, "add no BOS or EOS, read special texts as text");
+        t->add_flag("--no-special", args->no_special,
+                    "add no BOS or EOS, read special texts as text");
         t->add_flag("--parse-special", args->parse_special, "special texts become their tokens");
         t->add_flag("--pieces", args->pieces, "show each token's text");
         t->add_flag("--jsonl", args->jsonl, "each line is a JSON string, each answer a JSON array");
         setting(t, {"log.level", "log.style"});
-        Command* d = command(&app_, "detokenize", "token ids to text",
-                             [args](Context& context) { return detokenize_command(context, *args); });
+        Command* d = command(&app_, "detokenize", "token ids to text", [args](Context& context) {
+            return detokenize_command(context, *args);
+        });
         d->add_option("MODEL", args->model, "a model; its tokenizer is enough")->required();
         d->add_option("--ids", args->ids, "token ids, separated by commas")->required();
         setting(d, {"log.level", "log.style"});
@@ -161,7 +168,8 @@ class Builder {
         Command* c = command(t, "render", "the prompt text that a chat template makes",
                              [args](Context& context) { return template_command(context, *args); });
         c->add_option("MODEL", args->model, "a model, or a .jinja file")->required();
-        c->add_option("--input", args->input, "JSON object; every key becomes a variable; - for stdin")
+        c->add_option("--input", args->input,
+                      "JSON object; every key becomes a variable; - for stdin")
             ->required();
         c->add_option("--now", args->now, "the time for strftime_now, e.g. 2026-03-14T15:09:26");
         setting(c, {"log.level", "log.style"});
@@ -176,17 +184,20 @@ class Builder {
                     [args](Context& context) { return route_explain_command(context, *args); });
         c->add_option("--file", args->file, "a chat completion request as JSON; - for stdin [-]");
         c->add_option("--model", args->model, "ask for this model instead");
-        c->add_option("--sensitivity", args->sensitivity, "as the header x-hearth-sensitivity would")
+        c->add_option("--sensitivity", args->sensitivity,
+                      "as the header x-hearth-sensitivity would")
             ->check(CLI::IsMember({"public", "internal", "confidential", "restricted"}));
-        setting(c, {"route.keep_from", "route.fallback", "route.offline", "log.level", "log.style"});
+        setting(c,
+                {"route.keep_from", "route.fallback", "route.offline", "log.level", "log.style"});
     }
 
     void audit() {
         auto args = std::make_shared<AuditArgs>();
         Command* a = app_.add_subcommand("audit", "what was decided and what came of it");
         a->require_subcommand(1);
-        Command* c = command(a, "tail", "the newest records",
-                             [args](Context& context) { return audit_tail_command(context, *args); });
+        Command* c = command(a, "tail", "the newest records", [args](Context& context) {
+            return audit_tail_command(context, *args);
+        });
         flag(c, "-n,--lines", args->n, "how many")->check(CLI::Range(1, 100'000));
         c->add_flag("-f,--follow", args->follow, "wait for more until interrupted");
     }
@@ -202,7 +213,8 @@ class Builder {
             ->check(CLI::NonNegativeNumber);
         c->add_option("-d,--depth", args->depth, "tokens in the context before the decode test [0]")
             ->check(CLI::NonNegativeNumber);
-        c->add_option("-r,--repeats", args->repeats, "runs of each test [5]")->check(CLI::Range(1, 1000));
+        c->add_option("-r,--repeats", args->repeats, "runs of each test [5]")
+            ->check(CLI::Range(1, 1000));
         c->add_option("--parallel", args->parallel, "sequences at a time; rates are their sum [1]")
             ->check(CLI::Range(1, 256));
         engine_settings(c);
@@ -221,6 +233,8 @@ class Builder {
 
 }  // namespace
 
-Parsed parse_command_line(int argc, char** argv) { return Builder().parse(argc, argv); }
+Parsed parse_command_line(int argc, char** argv) {
+    return Builder().parse(argc, argv);
+}
 
 }  // namespace hearth::app
