@@ -1,5 +1,6 @@
 // The whole engine, its thread included, on real networks: the demo model and generated ones.
 #include "engine/engine.h"
+#include "base/sanitized.h"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/sanitized.h"
 #include "support/gguf_writer.h"
 #include "support/model_check.h"
 #include "unit/engine/collector.h"
@@ -22,11 +24,7 @@ const model::ModelSource kDemo{
 
 // Sanitizers look for races and bad accesses, thirty times slower; the exactness of every ISA is
 // shown without them.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSlow = true;
-#else
-constexpr bool kSlow = false;
-#endif
+constexpr bool kSlow = HEARTH_SANITIZED;
 
 std::vector<std::string> isas() {
     std::vector<std::string> isas = test::supported_isas();
