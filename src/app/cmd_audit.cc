@@ -16,12 +16,13 @@ volatile std::sig_atomic_t g_stop = 0;
 
 // The fields that tell a person what happened, in one line; --json has all.
 std::string line_of(const journal::JournalEntry& entry) {
-    std::string line = format("{} {:<8} {}", rfc3339(entry.wall_ns).substr(0, 19), entry.event,
-                              entry.request_id);
+    std::string line =
+        format("{} {:<8} {}", rfc3339(entry.wall_ns).substr(0, 19), entry.event, entry.request_id);
     const auto record = parse_json(entry.json);
     if (!record || !record->is_object()) return line;
-    for (const char* key : {"route", "model", "upstream", "reason", "sensitivity", "outcome", "error",
-                            "destination", "http_status", "output_tokens", "cost_microusd"}) {
+    for (const char* key :
+         {"route", "model", "upstream", "reason", "sensitivity", "outcome", "error", "destination",
+          "http_status", "output_tokens", "cost_microusd"}) {
         const auto it = record->find(key);
         if (it == record->end() || it->is_null() || *it == "" || *it == 0) continue;
         line += format(" {}={}", key, it->is_string() ? it->get<std::string>() : to_text(*it));

@@ -82,7 +82,8 @@ Result<Measured> measure(engine::Engine& engine, std::int64_t n_prompt, std::int
         n_decoded += finish.n_generated - 1;  // the first comes with the prefill
         m.ttft_ms = std::max(m.ttft_ms, double(finish.ttft_ns) / kNsPerMs);
     }
-    if (prefill_ns > 0) m.prefill_tps = double(n_prompt * n_parallel) * kNsPerS / double(prefill_ns);
+    if (prefill_ns > 0)
+        m.prefill_tps = double(n_prompt * n_parallel) * kNsPerS / double(prefill_ns);
     if (decode_ns > 0) m.decode_tps = double(n_decoded) * kNsPerS / double(decode_ns);
     return m;
 }
@@ -111,7 +112,8 @@ std::string cpu_name() {
 }
 
 void print_rows(const std::vector<Row>& rows) {
-    std::printf("%-10s %6s %9s %12s %12s %12s\n", "test", "depth", "parallel", "tok/s", "min", "max");
+    std::printf("%-10s %6s %9s %12s %12s %12s\n", "test", "depth", "parallel", "tok/s", "min",
+                "max");
     for (const Row& r : rows)
         std::printf("%-10s %6lld %9lld %12.1f %12.1f %12.1f\n", r.test.c_str(), (long long)r.depth,
                     (long long)r.parallel, r.median(), r.tps.front(), r.tps.back());
@@ -121,19 +123,35 @@ void print_document(const engine::Engine& engine, const std::vector<Row>& rows, 
                     double ttft_ms) {
     const model::ModelInfo& info = engine.model().info();
     JsonWriter out;
-    out.begin_object().key("machine").begin_object().field("cpu", cpu_name())
-        .field("device", engine.device_name()).end_object();
-    out.key("model").begin_object().field("name", info.name).field("arch", info.arch)
-        .field("format", info.format).field("n_params", info.n_params)
+    out.begin_object()
+        .key("machine")
+        .begin_object()
+        .field("cpu", cpu_name())
+        .field("device", engine.device_name())
+        .end_object();
+    out.key("model")
+        .begin_object()
+        .field("name", info.name)
+        .field("arch", info.arch)
+        .field("format", info.format)
+        .field("n_params", info.n_params)
         .field("weights_bytes", std::uint64_t(info.weights_bytes))
-        .field("sha256", engine.model().sha256()).end_object();
+        .field("sha256", engine.model().sha256())
+        .end_object();
     out.key("results").begin_array();
     for (const Row& r : rows) {
-        out.begin_object().field("test", r.test).field("depth", r.depth)
-            .field("parallel", r.parallel).field("tps_median", r.median())
-            .field("tps_min", r.tps.front()).field("tps_max", r.tps.back()).end_object();
+        out.begin_object()
+            .field("test", r.test)
+            .field("depth", r.depth)
+            .field("parallel", r.parallel)
+            .field("tps_median", r.median())
+            .field("tps_min", r.tps.front())
+            .field("tps_max", r.tps.back())
+            .end_object();
     }
-    out.end_array().field("load_ms", load_ms).field("ttft_ms", ttft_ms)
+    out.end_array()
+        .field("load_ms", load_ms)
+        .field("ttft_ms", ttft_ms)
         .field("rss_bytes", peak_rss_bytes());
     std::puts(out.end_object().text().c_str());
 }

@@ -48,8 +48,8 @@ int config_show_command(Context& context) {
                 context.folders.config.c_str(), context.folders.data.c_str(),
                 context.folders.state.c_str());
     for (const Setting& s : context.settings.all())
-        std::printf("%-20s = %-14s  %s\n", s.spec->name,
-                    s.value.empty() ? "\"\"" : s.value.c_str(), s.source.c_str());
+        std::printf("%-20s = %-14s  %s\n", s.spec->name, s.value.empty() ? "\"\"" : s.value.c_str(),
+                    s.source.c_str());
     for (const backend::UpstreamConfig& u : file.upstreams) {
         std::printf("\nupstream %s (%s, %s): %s\n", u.name.c_str(), u.dialect.c_str(),
                     route::name_of(u.tier), u.base_url.c_str());

@@ -22,7 +22,8 @@ void print_decision(const route::Decision& decision, const std::vector<route::Ta
                 decision.policy_version.c_str());
     for (const route::Step& step : decision.steps) {
         std::string removed;
-        for (const std::string& label : step.removed) removed += (removed.empty() ? "" : ", ") + label;
+        for (const std::string& label : step.removed)
+            removed += (removed.empty() ? "" : ", ") + label;
         std::printf("  %-12s %s%s%s\n", step.rule.c_str(), step.input.c_str(),
                     removed.empty() ? "" : "; removed ", removed.c_str());
     }

@@ -1,5 +1,5 @@
-// run: one answer, or a chat in the terminal. The same exchange as over HTTP: the request is decided
-// and journalled, then answered here or, where policy allows, by an upstream.
+// run: one answer, or a chat in the terminal. The same exchange as over HTTP: the request is
+// decided and journalled, then answered here or, where policy allows, by an upstream.
 #include <unistd.h>
 
 #include <atomic>
@@ -124,8 +124,7 @@ Status read_documents(const RunArgs& args, chat::ChatRequest& request) {
         HEARTH_TRY(body["tools"], parse_json(text));
     }
     const chat::Dialect* openai = chat::find_dialect("openai");
-    HEARTH_TRY(chat::ChatRequest read,
-               openai->read_request("/v1/chat/completions", to_text(body)));
+    HEARTH_TRY(chat::ChatRequest read, openai->read_request("/v1/chat/completions", to_text(body)));
     if (!args.messages_file.empty()) request.messages = std::move(read.messages);
     request.tools = std::move(read.tools);
     return {};
@@ -137,8 +136,8 @@ std::string joined(const std::vector<std::string>& words) {
     return text;
 }
 
-void print_document(const TerminalClient& client, const chat::Finished& end, const serve::House& house,
-                    double load_ms) {
+void print_document(const TerminalClient& client, const chat::Finished& end,
+                    const serve::House& house, double load_ms) {
     const chat::Timings& t = end.timings;
     const auto rate = [](std::int64_t n, std::int64_t ns) {
         return ns > 0 ? double(n) * kNsPerS / double(ns) : 0.0;
@@ -150,8 +149,11 @@ void print_document(const TerminalClient& client, const chat::Finished& end, con
     if (!client.calls().empty()) {
         out.key("tool_calls").begin_array();
         for (const chat::ToolCall& call : client.calls())
-            out.begin_object().field("id", call.id).field("name", call.name)
-                .field("arguments", call.arguments).end_object();
+            out.begin_object()
+                .field("id", call.id)
+                .field("name", call.name)
+                .field("arguments", call.arguments)
+                .end_object();
         out.end_array();
     }
     if (!client.thinking().empty()) out.field("thinking", client.thinking());
@@ -173,12 +175,15 @@ void print_document(const TerminalClient& client, const chat::Finished& end, con
     if (const auto target = house.places.local_candidate(client.placement().model)) {
         if (const auto* local = house.places.loaded(*target)) {
             const model::ModelInfo& info = local->engine().model().info();
-            out.field("arch", info.arch).field("format", info.format)
-                .field("n_params", info.n_params).field("isa", local->engine().isa());
+            out.field("arch", info.arch)
+                .field("format", info.format)
+                .field("n_params", info.n_params)
+                .field("isa", local->engine().isa());
         }
     }
     out.end_object().field("route", client.placement().route);
-    out.field("reason", client.placement().reason).field("request_id", client.placement().request_id);
+    out.field("reason", client.placement().reason)
+        .field("request_id", client.placement().request_id);
     std::puts(out.end_object().text().c_str());
 }
 
@@ -222,7 +227,8 @@ class Run {
         return ask(std::move(request));
     }
 
-    // Reads lines until the end of input. Ctrl-C stops an answer, and a second one at the prompt leaves.
+    // Reads lines until the end of input. Ctrl-C stops an answer, and a second one at the prompt
+    // leaves.
     int chat() {
         std::fprintf(stderr, "%s — /clear starts anew, /bye leaves, Ctrl-C stops an answer\n",
                      base_.model.c_str());
@@ -272,8 +278,8 @@ void on_interrupt(int) {
 }
 
 // Which local models the house needs, and the name to ask for.
-Result<std::pair<std::vector<model::ModelSource>, std::string>> places_for(const Context& context,
-                                                                           const std::string& name) {
+Result<std::pair<std::vector<model::ModelSource>, std::string>> places_for(
+    const Context& context, const std::string& name) {
     for (const char* virtual_name : {"auto", "local", "cloud"}) {
         if (name != virtual_name) continue;
         HEARTH_TRY(auto models, all_models(context));
@@ -330,8 +336,9 @@ int run_command(Context& context, const RunArgs& args) {
     const bool asked = !prompt.empty() || !args.messages_file.empty() || !args.prompt_ids.empty();
     const bool piped = !isatty(STDIN_FILENO) && args.prompt_ids.empty();
     if (!asked && !piped && request.raw)
-        return fail_with({.kind = ErrorKind::invalid_request,
-                          .message = "this model has no chat template: give it a PROMPT to continue"});
+        return fail_with(
+            {.kind = ErrorKind::invalid_request,
+             .message = "this model has no chat template: give it a PROMPT to continue"});
     if (!asked && piped) {
         auto text = read_text("-");
         if (!text) return fail_with(text.error());

@@ -34,11 +34,12 @@ std::vector<std::string> split_names(const std::string& text) {
 }
 
 void print_hints(const std::string& address) {
-    std::fprintf(stderr,
-                 "OpenAI base URL: http://%s/v1 (any key)\n"
-                 "try: curl http://%s/v1/chat/completions -H 'content-type: application/json' \\\n"
-                 "     -d '{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n",
-                 address.c_str(), address.c_str());
+    std::fprintf(
+        stderr,
+        "OpenAI base URL: http://%s/v1 (any key)\n"
+        "try: curl http://%s/v1/chat/completions -H 'content-type: application/json' \\\n"
+        "     -d '{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n",
+        address.c_str(), address.c_str());
 }
 
 }  // namespace
@@ -51,7 +52,8 @@ Status prepare_serve(Context& context) {
     if (!net::is_loopback(host))
         return fail(ErrorKind::forbidden_by_policy,
                     format("listening on {} would let other machines in, and there are no keys to "
-                           "tell them apart; use --host 127.0.0.1", host));
+                           "tell them apart; use --host 127.0.0.1",
+                           host));
     HEARTH_TRY(net::Listener tcp,
                net::listen_tcp(host, int(context.settings.integer("serve.port"))));
     context.listeners.push_back(std::move(tcp));

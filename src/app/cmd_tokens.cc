@@ -10,7 +10,9 @@
 namespace hearth::app {
 namespace {
 
-void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void print(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+}
 
 void write_ids(JsonWriter& out, const std::vector<TokenId>& ids) {
     out.begin_array();
@@ -36,7 +38,8 @@ int tokenize_lines(const model::Tokenizer& words, const model::EncodeOptions& op
         const auto text = parse_json(line);
         if (!text || !text->is_string())
             return report({.kind = ErrorKind::invalid_request,
-                           .message = format("line {}: not a JSON string", n)}, true);
+                           .message = format("line {}: not a JSON string", n)},
+                          true);
         JsonWriter out;
         write_ids(out, words.encode(text->get_ref<const std::string&>(), options));
         print(out.text() + "\n");
@@ -59,8 +62,7 @@ int tokenize_command(Context& context, const TokenizeArgs& args) {
     const model::EncodeOptions options{.add_special = !args.no_special,
                                        .parse_special = !args.no_special || args.parse_special};
     if (args.jsonl) {
-        if (args.file.empty() || args.file == "-")
-            return tokenize_lines(words, options, std::cin);
+        if (args.file.empty() || args.file == "-") return tokenize_lines(words, options, std::cin);
         const auto text = read_text(args.file);
         if (!text) return report(text.error(), true);
         std::istringstream lines(*text);
@@ -99,7 +101,8 @@ int detokenize_command(Context& context, const TokenizeArgs& args) {
         if (!words.is_valid(id))
             return report({.kind = ErrorKind::invalid_request,
                            .message = format("token id {} is beyond the vocabulary of {} tokens",
-                                             id.value, words.n_vocab())}, context.json);
+                                             id.value, words.n_vocab())},
+                          context.json);
     }
     const std::string text = words.decode(*ids, true);
     if (context.json) {
@@ -151,7 +154,9 @@ int logprobs_command(Context& context, const LogprobsArgs& args) {
     for (const auto& place : scores->top) {
         out.begin_array();
         for (const auto& [id, logprob] : place)
-            out.begin_object().field("id", std::int64_t(id.value)).field("logprob", double(logprob))
+            out.begin_object()
+                .field("id", std::int64_t(id.value))
+                .field("logprob", double(logprob))
                 .end_object();
         out.end_array();
     }

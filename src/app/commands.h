@@ -18,7 +18,13 @@ namespace hearth::app {
 
 // Exit codes of INTERFACE §1.
 enum Exit : int {
-    kDone = 0, kFailed = 1, kUsage = 2, kRefused = 3, kNotFound = 4, kDoesNotFit = 5, kUnreachable = 6
+    kDone = 0,
+    kFailed = 1,
+    kUsage = 2,
+    kRefused = 3,
+    kNotFound = 4,
+    kDoesNotFit = 5,
+    kUnreachable = 6
 };
 int exit_code_of(ErrorKind kind);
 // Prints the message to stderr (with --json: the error document to stdout); returns the exit code.
@@ -32,7 +38,8 @@ struct Context {
     // Opened before the sandbox closes, by commands that need them.
     std::vector<net::Listener> listeners = {};
     std::unique_ptr<egress::Door> door = nullptr;
-    std::function<void(egress::Receipt)> on_receipt = nullptr;  // set by the body; the door calls it
+    std::function<void(egress::Receipt)> on_receipt =
+        nullptr;  // set by the body; the door calls it
 };
 
 struct SamplingFlags {

@@ -1,5 +1,5 @@
-// config.toml: the settings table's rows by section, and [[upstream]] blocks. The one file that knows
-// toml++.
+// config.toml: the settings table's rows by section, and [[upstream]] blocks. The one file that
+// knows toml++.
 #include "app/settings.h"
 
 #include <cstdlib>
@@ -30,7 +30,8 @@ class Reader {
                     HEARTH_CHECK_OK(read_setting(format("{}.{}", key.str(), name.str()), value));
             } else {
                 return refuse(node, format("unknown key {}; settings stand in sections such as "
-                                           "[serve], see `hearth config show`", key.str()));
+                                           "[serve], see `hearth config show`",
+                                           key.str()));
             }
         }
         return {};
@@ -44,10 +45,11 @@ class Reader {
     }
 
     Status read_setting(const std::string& name, const toml::node& value) {
-        const auto spec = std::ranges::find_if(
-            kSettings, [&](const SettingSpec& s) { return name == s.name; });
+        const auto spec =
+            std::ranges::find_if(kSettings, [&](const SettingSpec& s) { return name == s.name; });
         if (spec == kSettings.end())
-            return refuse(value, format("unknown setting {}; `hearth config show` lists all", name));
+            return refuse(value,
+                          format("unknown setting {}; `hearth config show` lists all", name));
         if (const auto* text = value.as_string()) {
             out_.values[name] = text->get();
         } else if (const auto* number = value.as_integer()) {
@@ -96,9 +98,9 @@ class Reader {
     }
 
     Status read_upstream(const toml::table& table) {
-        HEARTH_CHECK_OK(check_keys(table, {"name", "dialect", "base_url", "tier", "key_env", "models",
-                                           "ca_file", "connect_timeout_s", "first_byte_timeout_s",
-                                           "idle_timeout_s"}));
+        HEARTH_CHECK_OK(check_keys(
+            table, {"name", "dialect", "base_url", "tier", "key_env", "models", "ca_file",
+                    "connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s"}));
         backend::UpstreamConfig upstream;
         HEARTH_TRY(upstream.name, text(table, "name", std::nullopt));
         HEARTH_TRY(upstream.dialect, text(table, "dialect", "openai"));
@@ -171,8 +173,8 @@ Result<ConfigFile> parse_config(std::string_view text, const std::string& path) 
     if (!parsed) {
         const toml::parse_error& error = parsed.error();
         const auto where = error.source().begin;
-        return fail(ErrorKind::invalid_request, format("{}:{}:{}: {}", path, where.line, where.column,
-                                                       error.description()));
+        return fail(ErrorKind::invalid_request,
+                    format("{}:{}:{}: {}", path, where.line, where.column, error.description()));
     }
     ConfigFile config;
     config.path = path;

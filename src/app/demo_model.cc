@@ -1,7 +1,7 @@
 #include "app/demo_model.h"
 
-// The assembler reads the file, so that eight megabytes need no source text and no copy at start: the
-// pages come from the executable like any others. 64 is GGUF's alignment and a cache line.
+// The assembler reads the file, so that eight megabytes need no source text and no copy at start:
+// the pages come from the executable like any others. 64 is GGUF's alignment and a cache line.
 asm(R"(
     .section .rodata
     .global hearth_demo_begin, hearth_demo_end
@@ -20,6 +20,8 @@ extern const std::byte hearth_demo_begin[], hearth_demo_end[];
 
 namespace hearth::app {
 
-std::span<const std::byte> demo_model() { return {hearth_demo_begin, hearth_demo_end}; }
+std::span<const std::byte> demo_model() {
+    return {hearth_demo_begin, hearth_demo_end};
+}
 
 }  // namespace hearth::app

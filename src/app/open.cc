@@ -78,7 +78,8 @@ std::vector<serve::LocalPlace> local_places(const Context& context,
     return places;
 }
 
-Result<std::unique_ptr<engine::Engine>> open_engine(const Context& context, const std::string& model,
+Result<std::unique_ptr<engine::Engine>> open_engine(const Context& context,
+                                                    const std::string& model,
                                                     engine::EngineOptions options) {
     HEARTH_TRY(const model::ModelSource source, find_model(context, model));
     HEARTH_TRY(auto device,
@@ -104,7 +105,8 @@ Status prepare_door(Context& context) {
             if (!key || !*key)
                 return fail(ErrorKind::invalid_request,
                             format("upstream {} takes its key from the environment variable {}, "
-                                   "which is not set", upstream.name, upstream.key_env));
+                                   "which is not set",
+                                   upstream.name, upstream.key_env));
             upstream.key = Secret(key);
         }
         rules.push_back(backend::allow_rule(upstream));
@@ -161,9 +163,10 @@ Result<std::vector<TokenId>> parse_ids(const std::string& text) {
         std::int32_t id = 0;
         const auto [next, error] = std::from_chars(at, end, id);
         if (error != std::errc() || (next < end && *next != ' ' && *next != ',' && *next != '\n'))
-            return fail(ErrorKind::invalid_request,
-                        format("token ids are whole numbers separated by commas; found \"{}\"",
-                               std::string(at, std::size_t(std::min<std::ptrdiff_t>(end - at, 20)))));
+            return fail(
+                ErrorKind::invalid_request,
+                format("token ids are whole numbers separated by commas; found \"{}\"",
+                       std::string(at, std::size_t(std::min<std::ptrdiff_t>(end - at, 20)))));
         ids.emplace_back(id);
         at = next;
     }

@@ -13,12 +13,13 @@ namespace hearth::app {
 
 // Errors: not_found with what there is.
 Result<model::ModelSource> find_model(const Context& context, const std::string& name);
-// Every local model that `serve` offers without --model: demo first, so that what `auto` means where
-// nothing was chosen answers on any machine, then the store's.
+// Every local model that `serve` offers without --model: demo first, so that what `auto` means
+// where nothing was chosen answers on any machine, then the store's.
 Result<std::vector<model::ModelSource>> all_models(const Context& context);
 
 backend::LocalOptions local_options(const Context& context, const std::string& model);
-Result<std::unique_ptr<engine::Engine>> open_engine(const Context& context, const std::string& model,
+Result<std::unique_ptr<engine::Engine>> open_engine(const Context& context,
+                                                    const std::string& model,
                                                     engine::EngineOptions options);
 std::vector<serve::LocalPlace> local_places(const Context& context,
                                             std::vector<model::ModelSource> models);

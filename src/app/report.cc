@@ -11,13 +11,18 @@ int exit_code_of(ErrorKind kind) {
         case ErrorKind::context_overflow:
         case ErrorKind::internal:
         case ErrorKind::overloaded:
-        case ErrorKind::cancelled: return kFailed;
+        case ErrorKind::cancelled:
+            return kFailed;
         case ErrorKind::unauthorized:
-        case ErrorKind::forbidden_by_policy: return kRefused;
-        case ErrorKind::not_found: return kNotFound;
-        case ErrorKind::does_not_fit: return kDoesNotFit;
+        case ErrorKind::forbidden_by_policy:
+            return kRefused;
+        case ErrorKind::not_found:
+            return kNotFound;
+        case ErrorKind::does_not_fit:
+            return kDoesNotFit;
         case ErrorKind::timeout:
-        case ErrorKind::upstream_failed: return kUnreachable;
+        case ErrorKind::upstream_failed:
+            return kUnreachable;
     }
     return kFailed;
 }

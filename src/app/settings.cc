@@ -52,8 +52,8 @@ bool is_choice(std::string_view choices, std::string_view value) {
 Status check(const Setting& s) {
     const SettingSpec& spec = *s.spec;
     const auto refuse = [&](std::string allowed) {
-        return fail(ErrorKind::invalid_request,
-                    format("{} = \"{}\" (from {}) must be {}", spec.name, s.value, s.source, allowed));
+        return fail(ErrorKind::invalid_request, format("{} = \"{}\" (from {}) must be {}",
+                                                       spec.name, s.value, s.source, allowed));
     };
     if (*spec.choices && !is_choice(spec.choices, s.value)) return refuse(spec.choices);
     if (spec.kind == Kind::integer) {
@@ -95,7 +95,8 @@ Result<Settings> Settings::resolve(const std::map<std::string, std::string>& fla
 }
 
 const Setting& Settings::at(std::string_view name) const {
-    const auto it = std::ranges::find_if(all_, [&](const Setting& s) { return s.spec->name == name; });
+    const auto it =
+        std::ranges::find_if(all_, [&](const Setting& s) { return s.spec->name == name; });
     CHECK(it != all_.end());
     return *it;
 }

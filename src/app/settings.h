@@ -18,14 +18,14 @@ enum class Kind : std::uint8_t { text, integer, boolean };
 
 // One row of the table that flags, environment, config file and `config show` are made from.
 struct SettingSpec {
-    const char* name;      // "serve.port": section and key of config.toml
-    const char* flag;      // "--port"
+    const char* name;  // "serve.port": section and key of config.toml
+    const char* flag;  // "--port"
     Kind kind;
     const char* fallback;  // default, as text
     const char* help;
-    const char* choices = "";       // "a|b|c" where only these are allowed
+    const char* choices = "";        // "a|b|c" where only these are allowed
     std::int64_t low = 0, high = 0;  // integers: bounds, both 0 for none
-    std::string env() const;        // "HEARTH_PORT", from the flag
+    std::string env() const;         // "HEARTH_PORT", from the flag
 };
 extern const std::vector<SettingSpec> kSettings;
 
@@ -37,7 +37,7 @@ struct Setting {
 
 // What config.toml holds besides the table: upstreams.
 struct ConfigFile {
-    std::string path;  // empty: there is none
+    std::string path;                           // empty: there is none
     std::map<std::string, std::string> values;  // "serve.port" → "1234"
     std::vector<backend::UpstreamConfig> upstreams;
 };

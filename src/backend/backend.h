@@ -11,13 +11,19 @@
 
 namespace hearth::backend {
 
+// A request as a local model sees it.
+struct Prompt {
+    std::string text;  // rendered; empty where the caller gave ids
+    std::vector<TokenId> ids;
+};
+
 struct Job {
     std::string request_id;
     std::shared_ptr<const chat::ChatRequest> request;
     std::string model;  // the backend's own name for the model
     std::shared_ptr<chat::EventSink> sink;
-    // Local only: the rendered prompt's tokens, where the decision has counted them already.
-    std::shared_ptr<const std::vector<TokenId>> prompt_ids;
+    // Local only: the prompt, where the decision has counted its tokens already.
+    std::shared_ptr<const Prompt> prompt;
     // Upstreams only; a backend that needs one and has none fails the job as internal.
     std::unique_ptr<egress::EgressPermit> permit;
 };

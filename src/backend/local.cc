@@ -157,41 +157,46 @@ Result<std::unique_ptr<LocalBackend>> LocalBackend::open(const model::ModelSourc
     std::unique_ptr<LocalBackend> backend(new LocalBackend);
     HEARTH_TRY(backend->engine_, engine::Engine::start(source, std::move(device), options.engine));
     backend->options_ = options;
-    auto format = chat::find_format(backend->format_model());
-    if (format) {
+    const model::Model& model = backend->engine_->model();
+    const auto text = [&](std::optional<TokenId> id) {
+        return id ? std::string(model.tokenizer().text(*id)) : std::string();
+    };
+    chat::FormatModel& about = backend->format_model_;
+    about.chat_template = model.chat_template();
+    about.bos_token = text(model.tokenizer().bos());
+    about.eos_token = text(model.tokenizer().eos());
+    auto format = chat::find_format(about);
+    Status parsed = format ? chat::prepare(about) : Status();
+    if (format && parsed) {
         backend->format_ = *format;
     } else {
-        backend->no_format_ = std::move(format.error());
+        // Not fatal: raw prompts need no template. Who asks for a chat gets this error.
+        backend->no_format_ = std::move(format ? parsed.error() : format.error());
     }
     return backend;
 }
 
-chat::FormatModel LocalBackend::format_model() const {
-    const model::Model& model = engine_->model();
-    const model::Tokenizer& words = model.tokenizer();
-    const auto text = [&](std::optional<TokenId> id) {
-        return id ? std::string(words.text(*id)) : std::string();
-    };
-    return {.chat_template = model.chat_template(),
-            .bos_token = text(words.bos()),
-            .eos_token = text(words.eos()),
-            .now_unix_s = system_clock().wall_ns() / 1'000'000'000};
-}
-
-Result<std::vector<TokenId>> LocalBackend::prepare(const chat::ChatRequest& request) const {
+Result<Prompt> LocalBackend::prepare(const chat::ChatRequest& request) const {
     const model::Tokenizer& words = engine_->model().tokenizer();
+    Prompt prompt;
     if (request.raw && !request.raw->ids.empty()) {
-        std::vector<TokenId> ids;
-        for (const std::int32_t id : request.raw->ids) ids.emplace_back(id);
-        return ids;
+        for (const std::int32_t id : request.raw->ids) prompt.ids.emplace_back(id);
+        return prompt;
     }
-    if (request.raw) return words.encode(request.raw->text, {});
+    if (request.raw) {
+        prompt.text = request.raw->text;
+        prompt.ids = words.encode(prompt.text, {});
+        return prompt;
+    }
     HEARTH_CHECK_OK(check_content(request));
     if (!format_) return fail(no_format_);
-    HEARTH_TRY(const std::string prompt, format_->render(format_model(), request));
+    chat::FormatModel now = format_model_;
+    now.now_unix_s = system_clock().wall_ns() / 1'000'000'000;
+    HEARTH_TRY(prompt.text, format_->render(now, request));
     // A template that writes BOS itself must not get a second one.
-    const bool has_bos = words.bos() && prompt.starts_with(words.text(*words.bos()));
-    return words.encode(prompt, {.add_special = !has_bos, .parse_special = true});
+    const bool has_bos = words.bos() && prompt.text.starts_with(words.text(*words.bos()));
+    prompt.ids = words.encode(prompt.text, {.add_special = !has_bos, .parse_special = true});
+    return prompt;
 }
 
 engine::Sampling LocalBackend::sampling_for(const chat::SamplingRequest& asked) const {
@@ -209,8 +214,7 @@ engine::Sampling LocalBackend::sampling_for(const chat::SamplingRequest& asked) 
 }
 
 void LocalBackend::start(Job job) {
-    auto prompt =
-        job.prompt_ids ? Result<std::vector<TokenId>>(*job.prompt_ids) : prepare(*job.request);
+    auto prompt = job.prompt ? Result<Prompt>(*job.prompt) : prepare(*job.request);
     if (!prompt) return fail_job(job, std::move(prompt.error()));
 
     const chat::ChatRequest& request = *job.request;
@@ -224,7 +228,7 @@ void LocalBackend::start(Job job) {
     std::vector<engine::Request> requests;
     for (std::int64_t i = 0; i < request.n; ++i) {
         engine::Request r;
-        r.prompt = *prompt;
+        r.prompt = prompt->ids;
         r.sampling = sampling_for(request.sampling);
         r.sampling.seed += std::uint64_t(i);
         if (request.logprobs) r.sampling.n_logprobs = request.top_logprobs;
@@ -234,7 +238,7 @@ void LocalBackend::start(Job job) {
         if (request.raw)
             parser = std::make_unique<PlainParser>(i);
         else
-            parser = format_->new_parser(request, i);
+            parser = format_->new_parser_for(format_model_, request, prompt->text, i);
         r.sink = std::make_shared<AnswerSink>(answers, i, std::move(parser));
         requests.push_back(std::move(r));
     }

@@ -1,5 +1,5 @@
-// LocalBackend: a model on this machine behind the Backend interface. Renders the request through the
-// model's format, tokenizes, submits to the engine, and turns its outputs into events.
+// LocalBackend: a model on this machine behind the Backend interface. Renders the request through
+// the model's format, tokenizes, submits to the engine, and turns its outputs into events.
 //
 // Thread: start() and prepare() on a `prep` thread; events come from the `engine` thread.
 #pragma once
@@ -28,9 +28,9 @@ class LocalBackend final : public Backend {
     static Result<std::unique_ptr<LocalBackend>> open(const model::ModelSource& source,
                                                       const LocalOptions& options);
 
-    // The prompt's tokens as the model would see them.
+    // The prompt as the model would see it: its text and its tokens.
     // Errors: invalid_request (no template, the template refuses, unsupported content).
-    Result<std::vector<TokenId>> prepare(const chat::ChatRequest& request) const;
+    Result<Prompt> prepare(const chat::ChatRequest& request) const;
 
     void start(Job job) override;
 
@@ -44,10 +44,10 @@ class LocalBackend final : public Backend {
 
   private:
     LocalBackend() = default;
-    chat::FormatModel format_model() const;
 
     std::unique_ptr<engine::Engine> engine_;
     const chat::Format* format_ = nullptr;  // nullptr: the model has no template
+    chat::FormatModel format_model_;        // with the parsed template
     Error no_format_;
     LocalOptions options_;
 };

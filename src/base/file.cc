@@ -142,6 +142,8 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
     return hex(digest);
 }
 
-std::string sha256_hex(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
+std::string sha256_hex(std::string_view text) {
+    return sha256_hex(std::as_bytes(std::span(text)));
+}
 
 }  // namespace hearth

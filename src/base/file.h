@@ -1,4 +1,5 @@
-// Files: whole reads with a limit, atomic writes, read-only maps, descriptors that close themselves.
+// Files: whole reads with a limit, atomic writes, read-only maps, descriptors that close
+// themselves.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +28,8 @@ class Fd {
     int fd_ = -1;
 };
 
-// Errors: not_found, or invalid_request where the file is larger than limit_bytes or no regular file.
+// Errors: not_found, or invalid_request where the file is larger than limit_bytes or no regular
+// file.
 Result<std::string> read_file(const std::string& path, std::size_t limit_bytes);
 // Everything that stdin holds. Errors: invalid_request past the limit.
 Result<std::string> read_stdin(std::size_t limit_bytes);

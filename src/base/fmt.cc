@@ -1,4 +1,5 @@
-// The one compiled copy of {fmt}: its package has a shared library only, and the program is one file.
+// The one compiled copy of {fmt}: its package has a shared library only, and the program is one
+// file.
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE

@@ -9,7 +9,9 @@
 namespace hearth {
 namespace {
 
-void random_bytes(void* to, std::size_t n) { CHECK(getrandom(to, n, 0) == ssize_t(n)); }
+void random_bytes(void* to, std::size_t n) {
+    CHECK(getrandom(to, n, 0) == ssize_t(n));
+}
 
 }  // namespace
 

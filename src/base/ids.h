@@ -1,4 +1,5 @@
-// Distinct integer types for ids, so that one cannot be passed as another, and printable random ids.
+// Distinct integer types for ids, so that one cannot be passed as another, and printable random
+// ids.
 #pragma once
 
 #include <compare>
@@ -17,9 +18,9 @@ struct Id {
     friend constexpr auto operator<=>(Id, Id) = default;
 };
 
-using TokenId = Id<struct TokenTag, std::int32_t>;   // index into a model's vocabulary
-using SeqId = Id<struct SeqTag, std::int64_t>;       // one timeline of tokens in the engine
-using BlockId = Id<struct BlockTag, std::int32_t>;   // one block of the paged KV cache
+using TokenId = Id<struct TokenTag, std::int32_t>;  // index into a model's vocabulary
+using SeqId = Id<struct SeqTag, std::int64_t>;      // one timeline of tokens in the engine
+using BlockId = Id<struct BlockTag, std::int32_t>;  // one block of the paged KV cache
 
 // PREFIX and 24 characters of [0-9a-z] from the system's random source (124 bits).
 std::string random_id(std::string_view prefix);

@@ -12,7 +12,8 @@
 namespace hearth {
 namespace {
 
-// Receives nlohmann's SAX events and builds the DOM while counting. Returning false stops the parser.
+// Receives nlohmann's SAX events and builds the DOM while counting. Returning false stops the
+// parser.
 class BoundedBuilder final : public nlohmann::json_sax<Json> {
   public:
     explicit BoundedBuilder(const JsonLimits& limits) : limits_(limits) {}
@@ -40,7 +41,8 @@ class BoundedBuilder final : public nlohmann::json_sax<Json> {
         if (std::int64_t(frame.keys.size()) >= limits_.keys_per_object)
             return stop(format("an object has more than {} keys", limits_.keys_per_object));
         if (!frame.keys.insert(name).second)
-            return stop("the key " + json_text(name.substr(0, 80)) + " appears twice in one object");
+            return stop("the key " + json_text(name.substr(0, 80)) +
+                        " appears twice in one object");
         frame.key = std::move(name);
         return true;
     }
@@ -130,12 +132,24 @@ void write_value(JsonWriter& out, const Json& v) {
             for (const Json& item : v) write_value(out, item);
             out.end_array();
             return;
-        case Json::value_t::string: out.value(v.get_ref<const std::string&>()); return;
-        case Json::value_t::boolean: out.value(v.get<bool>()); return;
-        case Json::value_t::number_integer: out.value(v.get<std::int64_t>()); return;
-        case Json::value_t::number_unsigned: out.value(v.get<std::uint64_t>()); return;
-        case Json::value_t::number_float: out.value(v.get<double>()); return;
-        default: out.null(); return;
+        case Json::value_t::string:
+            out.value(v.get_ref<const std::string&>());
+            return;
+        case Json::value_t::boolean:
+            out.value(v.get<bool>());
+            return;
+        case Json::value_t::number_integer:
+            out.value(v.get<std::int64_t>());
+            return;
+        case Json::value_t::number_unsigned:
+            out.value(v.get<std::uint64_t>());
+            return;
+        case Json::value_t::number_float:
+            out.value(v.get<double>());
+            return;
+        default:
+            out.null();
+            return;
     }
 }
 
@@ -144,7 +158,8 @@ void write_value(JsonWriter& out, const Json& v) {
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
     // The lexer takes a NUL for the end of the text; JSON allows the byte nowhere.
     if (const auto at = text.find('\0'); at != std::string_view::npos)
-        return fail(ErrorKind::invalid_request, format("not valid JSON: NUL byte at offset {}", at));
+        return fail(ErrorKind::invalid_request,
+                    format("not valid JSON: NUL byte at offset {}", at));
     BoundedBuilder builder(limits);
     // The lexer of nlohmann skips a byte-order mark and checks UTF-8 in strings.
     if (!Json::sax_parse(text.begin(), text.end(), &builder))
@@ -176,11 +191,21 @@ void append_json_text(std::string& out, std::string_view text) {
         }
         ++i;
         switch (c) {
-            case '"': out += "\\\""; break;
-            case '\\': out += "\\\\"; break;
-            case '\n': out += "\\n"; break;
-            case '\r': out += "\\r"; break;
-            case '\t': out += "\\t"; break;
+            case '"':
+                out += "\\\"";
+                break;
+            case '\\':
+                out += "\\\\";
+                break;
+            case '\n':
+                out += "\\n";
+                break;
+            case '\r':
+                out += "\\r";
+                break;
+            case '\t':
+                out += "\\t";
+                break;
             default:
                 if (c < 0x20 || c == 0x7f) {
                     out += "\\u00";

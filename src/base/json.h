@@ -1,9 +1,9 @@
 // JSON: a bounded parser for text from outside, and an append-only writer for text to the outside.
 //
 // The DOM is nlohmann's ordered_json, but never its parse() or dump(): parse() has no limits and
-// dump() recurses without one. parse_json() builds the DOM through a SAX front end of ours that caps
-// depth, keys, nodes and string length and refuses duplicate keys; write_json() walks iteratively
-// bounded depth (the parser's cap) and replaces bytes that are not UTF-8.
+// dump() recurses without one. parse_json() builds the DOM through a SAX front end of ours that
+// caps depth, keys, nodes and string length and refuses duplicate keys; write_json() walks
+// iteratively bounded depth (the parser's cap) and replaces bytes that are not UTF-8.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,8 @@ std::string json_text(std::string_view text);
 void append_json_text(std::string& out, std::string_view text);
 
 // JsonWriter: builds one document by appending. The caller keeps begin/end and key/value in order;
-// commas are the writer's. Used for SSE chunks and responses, where a DOM would cost more than it says.
+// commas are the writer's. Used for SSE chunks and responses, where a DOM would cost more than it
+// says.
 class JsonWriter {
   public:
     JsonWriter& begin_object();

@@ -39,9 +39,9 @@ std::string text_line(LogLevel level, std::string_view event,
 
 std::string json_line(LogLevel level, std::string_view event,
                       std::initializer_list<LogField> fields) {
-    std::string line = format(R"({{"ts":"{}","level":"{}","event":{})",
-                              rfc3339(system_clock().wall_ns()), kNames[int(level)],
-                              json_text(event));
+    std::string line =
+        format(R"({{"ts":"{}","level":"{}","event":{})", rfc3339(system_clock().wall_ns()),
+               kNames[int(level)], json_text(event));
     for (const LogField& field : fields) {
         line += format(",{}:", json_text(field.key));
         line += field.quoted ? json_text(field.value) : field.value;
@@ -63,7 +63,8 @@ void log(LogLevel level, std::string_view event, std::initializer_list<LogField>
     if (level < g_level.load() || level == LogLevel::off) return;
     const std::string line = g_style == LogStyle::json ? json_line(level, event, fields)
                                                        : text_line(level, event, fields);
-    // One write keeps lines whole between threads; a log that cannot be written is not worth failing.
+    // One write keeps lines whole between threads; a log that cannot be written is not worth
+    // failing.
     [[maybe_unused]] ssize_t n = ::write(STDERR_FILENO, line.data(), line.size());
 }
 

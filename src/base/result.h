@@ -1,8 +1,9 @@
 // Result: what a function returns when it can fail.
 //
 // Rooms hand each other Result<T>; exceptions stay inside one room. The kinds are few, because each
-// is mapped exactly once to an HTTP status (serve), to an exit code (app) and to each dialect's error
-// body (chat/dialects). What went wrong in detail is the message: what, where, and what to do next.
+// is mapped exactly once to an HTTP status (serve), to an exit code (app) and to each dialect's
+// error body (chat/dialects). What went wrong in detail is the message: what, where, and what to do
+// next.
 #pragma once
 
 #include <cstdint>
@@ -54,13 +55,13 @@ const char* name_of(ErrorKind kind);
 // HEARTH_TRY(auto x, f());  binds x to the value of f(), or returns its error from this function.
 #define HEARTH_CONCAT_(a, b) a##b
 #define HEARTH_CONCAT(a, b) HEARTH_CONCAT_(a, b)
-#define HEARTH_TRY_(tmp, decl, expr)                       \
-    auto tmp = (expr);                                     \
+#define HEARTH_TRY_(tmp, decl, expr)                          \
+    auto tmp = (expr);                                        \
     if (!tmp) return std::unexpected(std::move(tmp.error())); \
     decl = std::move(*tmp)
 #define HEARTH_TRY(decl, expr) HEARTH_TRY_(HEARTH_CONCAT(try_, __LINE__), decl, expr)
 // HEARTH_CHECK_OK(f());  returns the error of a Status, if it is one.
-#define HEARTH_CHECK_OK(expr)                                                \
-    do {                                                                     \
+#define HEARTH_CHECK_OK(expr)                                                        \
+    do {                                                                             \
         if (auto ok_ = (expr); !ok_) return std::unexpected(std::move(ok_.error())); \
     } while (0)

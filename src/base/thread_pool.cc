@@ -22,9 +22,15 @@ constexpr std::uint32_t kRoundMask = (1 << 24) - 1;
 std::uint64_t pack(std::uint32_t round, std::int64_t n_parts) {
     return std::uint64_t(round & kRoundMask) << 40 | std::uint64_t(n_parts) << 20;
 }
-std::uint32_t round_of(std::uint64_t word) { return std::uint32_t(word >> 40); }
-std::int64_t parts_of(std::uint64_t word) { return std::int64_t(word >> 20) & kPartMask; }
-std::int64_t part_of(std::uint64_t word) { return std::int64_t(word) & kPartMask; }
+std::uint32_t round_of(std::uint64_t word) {
+    return std::uint32_t(word >> 40);
+}
+std::int64_t parts_of(std::uint64_t word) {
+    return std::int64_t(word >> 20) & kPartMask;
+}
+std::int64_t part_of(std::uint64_t word) {
+    return std::int64_t(word) & kPartMask;
+}
 
 inline void relax() {
 #if defined(__x86_64__)

@@ -1,8 +1,9 @@
-// ThreadPool: the `compute` threads. One caller hands out one parallel region at a time; workers spin
-// briefly for the next one, then sleep on a futex, so that an idle engine costs nothing.
+// ThreadPool: the `compute` threads. One caller hands out one parallel region at a time; workers
+// spin briefly for the next one, then sleep on a futex, so that an idle engine costs nothing.
 //
-// The work is cut into n_parts parts that any thread may take (a counter hands them out), so losing a
-// core to a neighbour costs that core and no more. Results must not depend on who computes a part.
+// The work is cut into n_parts parts that any thread may take (a counter hands them out), so losing
+// a core to a neighbour costs that core and no more. Results must not depend on who computes a
+// part.
 //
 // Thread: run() is called from one thread (the engine's), which takes part in the work.
 #pragma once

@@ -4,7 +4,7 @@ namespace hearth {
 namespace {
 
 struct Lead {
-    std::size_t length;              // 0: no sequence starts with this byte
+    std::size_t length;               // 0: no sequence starts with this byte
     unsigned char second_low = 0x80;  // bounds of the second byte, where table 3-7 narrows them
     unsigned char second_high = 0xbf;
 };
@@ -27,8 +27,8 @@ std::size_t good_bytes(std::string_view text, const Lead& lead) {
     std::size_t n = 1;
     while (n < lead.length && n < text.size()) {
         const unsigned char c = text[n];
-        const bool ok = n == 1 ? c >= lead.second_low && c <= lead.second_high
-                               : c >= 0x80 && c <= 0xbf;
+        const bool ok =
+            n == 1 ? c >= lead.second_low && c <= lead.second_high : c >= 0x80 && c <= 0xbf;
         if (!ok) break;
         ++n;
     }

@@ -284,7 +284,9 @@ void Broker::watch(std::uint64_t id, Entry& entry) {
         return ::epoll_ctl(epoll_.get(), op, fd, &event) == 0;
     };
     const int local = entry.relay->local_fd();
-    if (entry.local_events == 0) {
+    if (!want.watch_local) {
+        set(EPOLL_CTL_DEL, local, 0, kLocalEnd);  // fails where it was removed before
+    } else if (entry.local_events == 0) {
         set(EPOLL_CTL_ADD, local, want.local, kLocalEnd);
         entry.local_events = want.local | EPOLLHUP;  // always reported; marks it as added
     } else if ((entry.local_events & ~std::uint32_t(EPOLLHUP)) != want.local) {

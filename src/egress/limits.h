@@ -26,6 +26,8 @@ inline constexpr int kResolverThreads = 4;
 inline constexpr std::size_t kAddressesMax = 16;  // of one name; the first that answers is taken
 // One address gets at least this long before the next is tried: two SYN retransmissions (1 s, 2 s).
 inline constexpr std::int64_t kAttemptMsMin = 3'500;
+// After both sides have ended, what the program wrote before gets so long to be read by the server.
+inline constexpr std::int64_t kDrainMs = 10'000;
 inline constexpr std::int64_t kConnectTimeoutMsMax = 120'000;
 // From exec to the broker's first word: loading CA bundles takes 50 ms, a sanitizer build on a busy
 // machine far longer.

@@ -142,6 +142,7 @@ void Relay::stand() {
 void Relay::on_timer() {
     const std::int64_t now = clock_.mono_ns();
     if (deadline_ns() == 0 || now < next_ns_) return;
+    if (state_ == State::open) return close_by_program("closed: the server did not read");
     if (now < end_ns_ && state_ == State::connecting) {
         last_problem_ = draft_.address + ": no answer";
         remote_.reset();
@@ -324,7 +325,14 @@ void Relay::pump() {
 
 void Relay::on_local(std::uint32_t events) {
     if (state_ == State::done) return;
-    if ((events & (EPOLLHUP | EPOLLERR)) != 0) return close_by_program("closed");
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+        // Once it was told the end, a program that has ended its own side looks the same as one
+        // that has closed: what it wrote still goes out, for a while. The event would repeat for
+        // ever.
+        if (state_ != State::open || !down_.closed) return close_by_program("closed");
+        local_gone_ = true;
+        next_ns_ = clock_.mono_ns() + kDrainMs * kNsPerMs;
+    }
     if (state_ == State::open) pump();
 }
 
@@ -381,13 +389,17 @@ Relay::Interest Relay::interest() const {
             break;
     }
     out.watch_remote = bool(remote_) && !remote_gone_;
+    out.watch_local = !local_gone_;
     return out;
 }
 
 // ---- the end
 
-// Payload bytes of TCP, each counted once. bytes_received of the kernel counts the FIN as one.
-void Relay::read_wire_counts() {
+// Payload bytes of TCP, each counted once. The kernel counts a FIN as one byte where it counts
+// sequence numbers: in bytes_received, and in what is queued. What is queued still leaves after
+// close(2), unless the connection is aborted, and so it is counted: a receipt never says too
+// little.
+void Relay::read_wire_counts(bool abort) {
     tcp_info info{};
     socklen_t size = sizeof(info);
     if (!remote_ || ::getsockopt(remote_.get(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return;
@@ -396,6 +408,10 @@ void Relay::read_wire_counts() {
         draft_.wire_bytes_out = std::int64_t(info.tcpi_bytes_acked);
     } else {
         draft_.wire_bytes_out = std::int64_t(info.tcpi_bytes_sent - info.tcpi_bytes_retrans);
+    }
+    if (!abort && info.tcpi_notsent_bytes > 0) {
+        const bool fin_queued = up_.closed && tls_context_ == nullptr;
+        draft_.wire_bytes_out += std::int64_t(info.tcpi_notsent_bytes) - (fin_queued ? 1 : 0);
     }
     const bool fin = fin_arrived(info.tcpi_state, remote_problem_.empty() && down_.ended);
     draft_.wire_bytes_in = std::int64_t(info.tcpi_bytes_received) - (fin ? 1 : 0);
@@ -411,7 +427,7 @@ void Relay::finish(const std::string& outcome, bool abort) {
         ::SSL_shutdown(tls_.get());
     }
     tls_.reset();
-    read_wire_counts();
+    read_wire_counts(abort);
     if (abort && remote_) {
         const linger now{1, 0};
         ::setsockopt(remote_.get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));

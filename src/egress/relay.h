@@ -49,12 +49,13 @@ class Relay {
     struct Interest {
         std::uint32_t local = 0;
         std::uint32_t remote = 0;
-        bool watch_remote = false;
+        bool watch_remote = false, watch_local = true;
     };
     Interest interest() const;
     // When on_timer() is due; 0: never.
     std::int64_t deadline_ns() const {
-        return state_ == State::done || state_ == State::open ? 0 : next_ns_;
+        const bool waits = state_ == State::open ? local_gone_ : state_ != State::done;
+        return waits ? next_ns_ : 0;
     }
     int local_fd() const { return local_.get(); }
     int remote_fd() const { return remote_.get(); }
@@ -93,7 +94,7 @@ class Relay {
     void answer_failure(ErrorKind kind, const std::string& message);
     void finish(const std::string& outcome, bool abort);
     void close_by_program(const std::string& outcome);
-    void read_wire_counts();
+    void read_wire_counts(bool abort);
 
     const Clock& clock_;
     RequestMessage request_;
@@ -107,7 +108,9 @@ class Relay {
     std::int64_t end_ns_ = 0;   // of the whole way to open
     std::int64_t next_ns_ = 0;  // of this step
     bool tls_wants_write_ = false;
-    bool more_ = false;         // stopped for fairness, not because something blocked
+    bool more_ = false;  // stopped for fairness, not because something blocked
+    bool local_gone_ =
+        false;  // ended both ways, by closing or by half-closing: drains what it wrote
     bool remote_gone_ = false;  // hung up: no events any more, the rest is read as room allows
     std::string remote_problem_;
     Pipe up_, down_;

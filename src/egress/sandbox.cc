@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "base/sanitized.h"
 #include "egress/confine.h"
 #include "egress/message.h"
 
@@ -74,7 +75,7 @@ bool in_sandbox() {
 
 }  // namespace hearth::egress
 
-#if defined(__SANITIZE_ADDRESS__)
+#if HEARTH_SANITIZED
 // The leak sanitizer stops the other threads with ptrace, which is denied from here on. It asks
 // this function before it looks; outside the sandbox leaks are still reported.
 extern "C" int __lsan_is_turned_off();

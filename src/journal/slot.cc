@@ -92,7 +92,7 @@ Result<std::vector<std::string>> slot_files(const std::string& folder) {
 
 Result<std::string> set_aside(const std::string& path, const Clock& clock) {
     const std::string stem = path.substr(0, path.size() - std::strlen(".db"));
-    const std::string aside = format("{}.damaged-{}.db", stem, clock.wall_ns());
+    std::string aside = format("{}.damaged-{}.db", stem, clock.wall_ns());
     for (const char* part : {"", "-wal", "-shm"}) {
         if (::rename((path + part).c_str(), (aside + part).c_str()) != 0 && errno != ENOENT)
             return io_error("set aside", path + part);

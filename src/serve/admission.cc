@@ -48,8 +48,9 @@ Error forbidden(std::string message) {
 
 net::HttpResponse method_refusal(std::string_view path, const char* allow) {
     auto response = error_response(
-        path, {.kind = ErrorKind::invalid_request,
-               .message = format("{} answers {} only", path, allow)}, 405);
+        path,
+        {.kind = ErrorKind::invalid_request, .message = format("{} answers {} only", path, allow)},
+        405);
     response.headers.add("Allow", allow);
     return response;
 }
@@ -88,9 +89,9 @@ net::HttpResponse error_response(std::string_view path, const Error& error, int 
     if (!dialect) dialect = chat::find_dialect("openai");
     auto response = json_response(status, dialect->write_error(error, status));
     if (status == 503 || status == 429)
-        response.headers.add("Retry-After", std::to_string(error.retry_after_s > 0
-                                                               ? error.retry_after_s
-                                                               : kRetryAfterS));
+        response.headers.add(
+            "Retry-After",
+            std::to_string(error.retry_after_s > 0 ? error.retry_after_s : kRetryAfterS));
     return response;
 }
 
@@ -106,11 +107,12 @@ std::optional<net::HttpResponse> admit(const net::HttpRequest& head, const Admis
                                        std::int64_t n_open) {
     const auto host = head.headers.find("host");
     if (!head.from_unix_socket && host && !is_own_name(*host, rules))
-        return error_response(head.path,
-                              forbidden(format("host {} is not a name of this server; call it by "
-                                               "127.0.0.1, localhost, or a name in serve.host_names",
-                                               std::string(host->substr(0, 100)))));
-    if (const auto origin = head.headers.find("origin"); origin && !is_allowed_origin(*origin, rules))
+        return error_response(
+            head.path, forbidden(format("host {} is not a name of this server; call it by "
+                                        "127.0.0.1, localhost, or a name in serve.host_names",
+                                        std::string(host->substr(0, 100)))));
+    if (const auto origin = head.headers.find("origin");
+        origin && !is_allowed_origin(*origin, rules))
         return error_response(head.path,
                               forbidden("pages of this origin may not call this server"));
     const bool generates = dialect_of(head.path) != nullptr;
@@ -127,7 +129,8 @@ std::optional<net::HttpResponse> admit(const net::HttpRequest& head, const Admis
         return error_response(
             head.path, {.kind = ErrorKind::overloaded,
                         .message = format("{} requests are open, which is this machine's limit; "
-                                          "try again shortly", n_open),
+                                          "try again shortly",
+                                          n_open),
                         .retry_after_s = kRetryAfterS});
     return std::nullopt;
 }

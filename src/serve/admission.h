@@ -1,4 +1,5 @@
-// Admission: what can be said from the headers alone, before a body is read. Pure but for one count.
+// Admission: what can be said from the headers alone, before a body is read. Pure but for one
+// count.
 #pragma once
 
 #include <optional>
@@ -15,7 +16,8 @@ struct AdmissionRules {
     std::vector<std::string> host_names;
 };
 
-// A refusal, or nothing: 403 for foreign hosts and origins, 404, 405, 503 when n_open is at the limit.
+// A refusal, or nothing: 403 for foreign hosts and origins, 404, 405, 503 when n_open is at the
+// limit.
 std::optional<net::HttpResponse> admit(const net::HttpRequest& head, const AdmissionRules& rules,
                                        std::int64_t n_open);
 

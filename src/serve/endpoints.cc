@@ -90,9 +90,8 @@ Result<std::string> model_json(const Places& places, std::string_view id, std::i
             return out.take();
         }
     }
-    return fail(ErrorKind::not_found,
-                format("no model {}; GET /v1/models lists what there is",
-                       json_text(id.substr(0, 200))));
+    return fail(ErrorKind::not_found, format("no model {}; GET /v1/models lists what there is",
+                                             json_text(id.substr(0, 200))));
 }
 
 std::string metrics_text(const House& house) {

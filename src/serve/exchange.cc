@@ -17,8 +17,10 @@ bool may_fall_back(ErrorKind kind) {
         case ErrorKind::timeout:
         case ErrorKind::overloaded:
         case ErrorKind::does_not_fit:
-        case ErrorKind::internal: return true;
-        default: return false;
+        case ErrorKind::internal:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -53,16 +55,25 @@ const char* outcome_of(const Error& error) {
 int http_status_of(ErrorKind kind) {
     switch (kind) {
         case ErrorKind::invalid_request:
-        case ErrorKind::context_overflow: return 400;
-        case ErrorKind::unauthorized: return 401;
-        case ErrorKind::forbidden_by_policy: return 403;
-        case ErrorKind::not_found: return 404;
-        case ErrorKind::cancelled: return 499;  // nobody reads it; the access log does
-        case ErrorKind::upstream_failed: return 502;
+        case ErrorKind::context_overflow:
+            return 400;
+        case ErrorKind::unauthorized:
+            return 401;
+        case ErrorKind::forbidden_by_policy:
+            return 403;
+        case ErrorKind::not_found:
+            return 404;
+        case ErrorKind::cancelled:
+            return 499;  // nobody reads it; the access log does
+        case ErrorKind::upstream_failed:
+            return 502;
         case ErrorKind::overloaded:
-        case ErrorKind::does_not_fit: return 503;
-        case ErrorKind::timeout: return 504;
-        case ErrorKind::internal: return 500;
+        case ErrorKind::does_not_fit:
+            return 503;
+        case ErrorKind::timeout:
+            return 504;
+        case ErrorKind::internal:
+            return 500;
     }
     return 500;
 }
@@ -84,10 +95,10 @@ Explanation explain(Places& places, const route::PolicySettings& policy,
         // A model that cannot load or a template that refuses is reported by the place itself, if
         // the decision falls on it.
         if (auto local = places.local(*candidate)) {
-            if (auto ids = (*local)->prepare(request)) {
-                facts.n_prompt_tokens = std::int64_t(ids->size());
+            if (auto prompt = (*local)->prepare(request)) {
+                facts.n_prompt_tokens = std::int64_t(prompt->ids.size());
                 facts.tokens_estimated = false;
-                why.prompt_ids = std::make_shared<const std::vector<TokenId>>(std::move(*ids));
+                why.prompt = std::make_shared<const backend::Prompt>(std::move(*prompt));
             }
         }
     }
@@ -115,7 +126,9 @@ Exchange::Exchange(House& house, std::shared_ptr<chat::ChatRequest> request, Ori
     house_.metrics.open_requests.fetch_add(1);
 }
 
-Exchange::~Exchange() { house_.metrics.open_requests.fetch_sub(1); }
+Exchange::~Exchange() {
+    house_.metrics.open_requests.fetch_sub(1);
+}
 
 void Exchange::run() {
     // A seed of our own makes every answer repeatable: the journal keeps it.
@@ -152,14 +165,14 @@ void Exchange::journal_decision(const std::string& reason) {
 void Exchange::on_written(Status status) {
     if (decision().refused) return refuse();
     if (!status) {
-        log_error("journal_failed", {{"request", origin_.request_id},
-                                     {"error", status.error().message}});
+        log_error("journal_failed",
+                  {{"request", origin_.request_id}, {"error", status.error().message}});
         // Local answers go on: nothing leaves. Everything else is closed until it can be written.
         if (target().tier != route::Tier::local)
-            return on_event(chat::Failed{
-                {ErrorKind::internal,
-                 "the decision could not be written down, so nothing was sent: " +
-                     status.error().message}});
+            return on_event(
+                chat::Failed{{ErrorKind::internal,
+                              "the decision could not be written down, so nothing was sent: " +
+                                  status.error().message}});
     }
     if (!house_.prep.post([self = shared_from_this()] { self->start(); }))
         on_event(chat::Failed{{.kind = ErrorKind::overloaded,
@@ -188,8 +201,9 @@ void Exchange::start() {
     job.model = target().model;
     job.sink = shared_from_this();
     // The counted prompt is that of the candidate; another local model has another vocabulary.
-    if (house_.places.local_candidate(request_->model) == target_) job.prompt_ids = why_.prompt_ids;
-    if (auto permit = route::PermitMint::mint(decision(), why_.targets, target_, origin_.request_id))
+    if (house_.places.local_candidate(request_->model) == target_) job.prompt = why_.prompt;
+    if (auto permit =
+            route::PermitMint::mint(decision(), why_.targets, target_, origin_.request_id))
         job.permit = std::make_unique<egress::EgressPermit>(std::move(*permit));
     (*backend)->start(std::move(job));
 }
@@ -203,8 +217,8 @@ void Exchange::on_event(chat::Event event) {
     if (chat::is_delta(event) && !delta_seen_) {
         delta_seen_ = true;
         first_delta_ns_ = house_.clock.mono_ns();
-        house_.metrics.time_to_first_token.observe(
-            double(first_delta_ns_ - origin_.received_ns) / kNsPerS);
+        house_.metrics.time_to_first_token.observe(double(first_delta_ns_ - origin_.received_ns) /
+                                                   kNsPerS);
     }
     client_->on_event(std::move(event));
 }
@@ -252,9 +266,8 @@ void Exchange::finish(const chat::Event& terminal) {
     if (!decision().refused) {
         const auto price =
             route::price_of(target().input_usd_per_mtok, target().output_usd_per_mtok);
-        record.cost_microusd = route::cost_microusd(price.value_or(route::Price{}),
-                                                    record.usage.input_tokens,
-                                                    record.usage.output_tokens);
+        record.cost_microusd = route::cost_microusd(
+            price.value_or(route::Price{}), record.usage.input_tokens, record.usage.output_tokens);
     }
     Metrics& m = house_.metrics;
     m.input_tokens += record.usage.input_tokens;

@@ -4,7 +4,8 @@
 //   written    refused: one Failed                               (journal thread)
 //              else the chosen place starts                      (prep thread)
 //   events     Started (delta)* (Finished | Failed) to the client (the backend's thread)
-//              a failure before the first delta tries the next fallback; its decision is written first
+//              a failure before the first delta tries the next fallback; its decision is written
+//              first
 //   end        outcome to the journal, figures to the metrics
 //
 // Invariants: (1) no backend starts before its decision is written; if it cannot be written nothing
@@ -45,8 +46,8 @@ struct Explanation {
     std::vector<route::Target> targets;
     route::Decision decision;
     std::string json;
-    // The prompt's tokens, where a local model has counted them.
-    std::shared_ptr<const std::vector<TokenId>> prompt_ids;
+    // The prompt, where a local model has counted its tokens.
+    std::shared_ptr<const backend::Prompt> prompt;
 };
 // The decision for a request, without running it. Loads the local model that would be asked first,
 // because only it can count the prompt.
@@ -74,9 +75,9 @@ class ExchangeClient {
 };
 
 struct Origin {
-    std::string request_id;  // "req-…"
-    std::string endpoint;    // "/v1/chat/completions", "cli run"
-    std::string peer;        // "127.0.0.1:51234", "unix", "terminal"
+    std::string request_id;        // "req-…"
+    std::string endpoint;          // "/v1/chat/completions", "cli run"
+    std::string peer;              // "127.0.0.1:51234", "unix", "terminal"
     std::int64_t received_ns = 0;  // when the request was fully read; starts TTFT
 };
 

@@ -63,8 +63,8 @@ Status HttpExchange::read_headers(chat::ChatRequest& request) const {
     if (const auto text = headers.find("x-hearth-sensitivity")) {
         request.stated_sensitivity = chat::sensitivity_from(*text);
         if (!request.stated_sensitivity)
-            return fail(bad_header("x-hearth-sensitivity",
-                                   "public, internal, confidential or restricted"));
+            return fail(
+                bad_header("x-hearth-sensitivity", "public, internal, confidential or restricted"));
     }
     if (const auto text = headers.find("x-hearth-task")) request.task = *text;
     if (const auto text = headers.find("x-hearth-lane")) {
@@ -117,8 +117,7 @@ net::Headers HttpExchange::response_headers(const char* content_type) const {
     headers.add("x-hearth-request-id", request_id_);
     if (!placement_.route.empty()) {
         headers.add("x-hearth-route", placement_.route);
-        if (!placement_.model.empty())
-            headers.add("x-hearth-model", header_text(placement_.model));
+        if (!placement_.model.empty()) headers.add("x-hearth-model", header_text(placement_.model));
         headers.add("x-hearth-reason", placement_.reason);
         if (http_.headers.find("x-hearth-explain") == "1")
             headers.add("x-hearth-decision", decision_header());

@@ -1,5 +1,5 @@
-// HttpExchange: an exchange whose client speaks HTTP. Reads the body into the waist, writes events as
-// the dialect's bytes, streamed or whole.
+// HttpExchange: an exchange whose client speaks HTTP. Reads the body into the waist, writes events
+// as the dialect's bytes, streamed or whole.
 //
 // Thread: made on `io`, reads on `prep`, writes from whichever thread an event comes on.
 #pragma once
@@ -13,7 +13,8 @@
 
 namespace hearth::serve {
 
-class HttpExchange final : public ExchangeClient, public std::enable_shared_from_this<HttpExchange> {
+class HttpExchange final : public ExchangeClient,
+                           public std::enable_shared_from_this<HttpExchange> {
   public:
     HttpExchange(House& house, const chat::Dialect& dialect, net::HttpRequest request,
                  std::shared_ptr<net::Reply> reply);

@@ -66,16 +66,18 @@ std::string Metrics::print(const std::vector<Gauge>& gauges) const {
     counter(out, "hearth_input_tokens_total", "Prompt tokens, cached ones included.", input_tokens);
     counter(out, "hearth_cached_tokens_total", "Prompt tokens not computed again.", cached_tokens);
     counter(out, "hearth_output_tokens_total", "Generated tokens.", output_tokens);
-    counter(out, "hearth_fallbacks_total", "Requests moved to another place before the first delta.",
-            fallbacks);
+    counter(out, "hearth_fallbacks_total",
+            "Requests moved to another place before the first delta.", fallbacks);
     counter(out, "hearth_egress_connections_total", "Connections that the door opened.",
             egress_connections);
-    counter(out, "hearth_egress_refused_total", "Connections that the door refused.", egress_refused);
+    counter(out, "hearth_egress_refused_total", "Connections that the door refused.",
+            egress_refused);
     counter(out, "hearth_egress_bytes_out_total", "Plain bytes that left.", egress_bytes_out);
     counter(out, "hearth_egress_bytes_in_total", "Plain bytes that came back.", egress_bytes_in);
     time_to_first_token.print(out, "hearth_time_to_first_token_seconds",
                               "Request fully read to first token handed to the socket.");
-    request_duration.print(out, "hearth_request_duration_seconds", "Request fully read to its end.");
+    request_duration.print(out, "hearth_request_duration_seconds",
+                           "Request fully read to its end.");
     queue_time.print(out, "hearth_queue_seconds", "Submitted to the engine to first step.");
     for (const Gauge& gauge : gauges) {
         head(out, gauge.name, gauge.help, "gauge");

@@ -22,7 +22,7 @@ class Histogram {
     void print(std::string& out, const char* name, const char* help) const;
 
   private:
-    static constexpr std::array kBounds{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    static constexpr std::array kBounds{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,  0.25,
                                         0.5,   1.0,    2.5,   5.0,  10.0,  30.0, 60.0, 120.0};
     mutable std::mutex mutex_;  // guards all below
     std::array<std::int64_t, kBounds.size() + 1> counts_{};

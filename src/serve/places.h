@@ -1,5 +1,5 @@
-// Places: everything that could answer a request here, as one list of targets for route::decide, and
-// the backend behind each. Local models load at first use; upstreams speak through the door.
+// Places: everything that could answer a request here, as one list of targets for route::decide,
+// and the backend behind each. Local models load at first use; upstreams speak through the door.
 //
 // Thread: any after construction. A model loads once, under its own lock; others keep answering.
 #pragma once

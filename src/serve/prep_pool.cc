@@ -13,6 +13,8 @@ PrepPool::PrepPool(int n_threads) {
     }
 }
 
-PrepPool::~PrepPool() { queue_.close(); }
+PrepPool::~PrepPool() {
+    queue_.close();
+}
 
 }  // namespace hearth::serve

@@ -30,8 +30,8 @@ class ServerImpl final : public Server {
             on_request(std::move(request), std::move(reply));
         };
         handlers.on_protocol_error = [](int status, std::string_view message) {
-            return error_response("", {.kind = ErrorKind::invalid_request,
-                                       .message = std::string(message)}, status);
+            return error_response(
+                "", {.kind = ErrorKind::invalid_request, .message = std::string(message)}, status);
         };
         http_ = net::HttpServer::start(std::move(listeners), std::move(handlers));
         ticker_ = std::jthread([this](std::stop_token stop) { tick(stop); });
@@ -76,7 +76,8 @@ class ServerImpl final : public Server {
         }
         if (request.path == "/") {
             net::HttpResponse response{.status = 200, .headers = {}, .body = {}};
-            response.body = "hearth " HEARTH_VERSION " is running. OpenAI clients: base URL ending "
+            response.body = "hearth " HEARTH_VERSION
+                            " is running. OpenAI clients: base URL ending "
                             "in /v1, any key. GET /v1/models, POST /v1/chat/completions.\n";
             response.headers.add("Content-Type", "text/plain; charset=utf-8");
             return response;

@@ -182,6 +182,21 @@ class Upstream(HouseTest):
         self.assertIn("acme", answer.json()["error"]["message"])
         self.assertEqual(server.chat(self.ask("cloud", max_tokens=3)).headers["x-hearth-route"], "local")
 
+    def test_the_terminal_asks_through_the_same_door(self):
+        config = self.config('[[upstream]]\nname = "acme"\nbase_url = '
+                             f'"http://127.0.0.1:{self.double.port}/v1"\nmodels = [ {{ name = "ok" }} ]\n')
+        done = self.hearth("run", "acme/ok", "Where to?", *config)
+        self.assertEqual((done.returncode, done.stdout.strip()), (0, ANSWER), done.stderr)
+        done = self.hearth("run", "acme/ok", "Where to?", "--keep-from", "internal", *config)
+        self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
+        done = self.hearth("route", "explain", "--model", "acme/ok", "--sensitivity", "restricted", *config,
+                           stdin=json.dumps(self.ask("acme/ok")))
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertEqual(self.double.n_connections, 1)
+        self.double.close()
+        done = self.hearth("run", "acme/ok", "Where to?", *config)
+        self.assertEqual((done.returncode, done.stdout), (6, ""), done.stderr)
+
     def test_what_left_is_in_the_journal(self):
         server = self.serve_with("ok")
         request_id = server.chat(self.ask("acme/ok"),

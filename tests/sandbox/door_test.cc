@@ -8,20 +8,17 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <map>
-#include <mutex>
-#include <optional>
 #include <random>
 #include <thread>
 
 #include "base/format.h"
-#include "double/double.h"
 #include "egress/limits.h"
 #include "sandbox/loopback.h"
+#include "sandbox/opened_door.h"
 #include "sandbox/permits.h"
 
 namespace hearth::egress {
@@ -29,50 +26,6 @@ namespace {
 
 using route::PermitMint;
 using test::Listener;
-
-constexpr std::int64_t kPatientMs = 30'000;
-
-// Receipts as they come, with a way to wait for the n-th.
-class Receipts {
-  public:
-    std::function<void(Receipt)> sink() {
-        return [this](Receipt receipt) {
-            const std::lock_guard lock(mutex_);
-            all_.push_back(std::move(receipt));
-            arrived_.notify_all();
-        };
-    }
-    std::vector<Receipt> wait(std::size_t n) {
-        std::unique_lock lock(mutex_);
-        arrived_.wait_for(lock, std::chrono::seconds(30), [&] { return all_.size() >= n; });
-        return all_;
-    }
-
-  private:
-    std::mutex mutex_;  // guards all_
-    std::condition_variable arrived_;
-    std::vector<Receipt> all_;
-};
-
-Destination plain(int port, std::string host = "127.0.0.1") {
-    return {std::move(host), port, false};
-}
-
-struct Opened {
-    Receipts receipts;  // outlives the door
-    std::unique_ptr<Door> door;
-    explicit Opened(std::vector<AllowRule> rules) {
-        auto opened = Door::open(std::move(rules), receipts.sink());
-        if (opened)
-            door = std::move(*opened);
-        else
-            ADD_FAILURE() << opened.error().message;
-    }
-};
-
-AllowRule rule_for(Destination destination, std::string name = "test") {
-    return {.destination = std::move(destination), .name = std::move(name)};
-}
 
 TEST(Door, carries_bytes_both_ways_and_counts_them) {
     Listener server;
@@ -171,6 +124,38 @@ TEST(Door, much_data_arrives_whole_in_both_directions_at_once) {
     EXPECT_EQ(receipts[0].bytes_in, std::int64_t(down.size()));
     EXPECT_EQ(receipts[0].wire_bytes_out, std::int64_t(up.size()));
     EXPECT_EQ(receipts[0].wire_bytes_in, std::int64_t(down.size()));
+}
+
+// Both sides have ended while much of what was written is still on its way to a slow server.
+TEST(Door, what_was_written_before_both_ends_still_arrives) {
+    Listener server;
+    Opened opened({rule_for(plain(server.port))});
+    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(connection);
+    const Fd peer = server.accept();
+    ::shutdown(peer.get(), SHUT_WR);
+    EXPECT_EQ(test::read_to_end(connection->fd.get()), "");
+    const std::string up = numbered(20'000'000, 3);
+    std::string got;
+    {
+        std::jthread writer([&] {
+            EXPECT_TRUE(test::write_all(connection->fd.get(), up));
+            ::shutdown(connection->fd.get(), SHUT_WR);
+        });
+        std::jthread reader([&] {
+            while (got.size() < up.size()) {
+                const std::string piece = test::read_n(peer.get(), 1'000'000);
+                if (piece.empty()) break;
+                got += piece;
+                ::usleep(3'000);
+            }
+        });
+    }
+    EXPECT_TRUE(got == up);
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_EQ(receipts[0].outcome, "closed");
+    EXPECT_EQ(receipts[0].wire_bytes_out, std::int64_t(up.size()));
 }
 
 TEST(Door, a_slow_reader_is_felt_by_the_sender) {
@@ -474,157 +459,6 @@ TEST(Broker, refuses_to_be_started_by_hand) {
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     const Fd a(pair[0]), b(pair[1]);
     EXPECT_EQ(broker_main(a.get()), 2);  // not a packet channel
-}
-
-// ---- TLS
-
-// A CA file for the time of a test.
-class CaFile {
-  public:
-    explicit CaFile(const std::string& pem) {
-        char name[] = "/tmp/hearth-ca-XXXXXX";
-        const Fd fd(::mkstemp(name));
-        path_ = name;
-        if (::write(fd.get(), pem.data(), pem.size()) != ssize_t(pem.size())) ADD_FAILURE();
-    }
-    ~CaFile() { ::unlink(path_.c_str()); }
-    const std::string& path() const { return path_; }
-
-  private:
-    std::string path_;
-};
-
-std::unique_ptr<test::Double> tls_double(const std::string& host = "", bool expired = false) {
-    auto server = test::Double::start(
-        {.tls = true, .certificate_host = host, .certificate_expired = expired});
-    return server ? std::move(*server) : nullptr;
-}
-
-constexpr std::string_view kAskModels =
-    "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-
-TEST(DoorTls, a_verified_server_is_reached_and_its_key_is_told) {
-    const auto server = tls_double();
-    ASSERT_TRUE(server);
-    const CaFile ca(server->ca_pem());
-    const Destination destination{"127.0.0.1", server->port(), true};
-    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
-    auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
-    ASSERT_TRUE(connection) << connection.error().message;
-    ASSERT_TRUE(test::write_all(connection->fd.get(), kAskModels));
-    const std::string answer = test::read_to_end(connection->fd.get());
-    EXPECT_NE(answer.find("double-1"), std::string::npos);
-    connection->fd.reset();
-    const auto receipts = opened.receipts.wait(1);
-    ASSERT_EQ(receipts.size(), 1u);
-    EXPECT_EQ(receipts[0].outcome, "closed");
-    EXPECT_EQ(receipts[0].tls_spki_sha256, server->spki_sha256());
-    EXPECT_EQ(receipts[0].bytes_out, std::int64_t(kAskModels.size()));
-    EXPECT_EQ(receipts[0].bytes_in, std::int64_t(answer.size()));
-    // The handshake and the records come on top.
-    EXPECT_GT(receipts[0].wire_bytes_out, receipts[0].bytes_out + 200);
-    EXPECT_GT(receipts[0].wire_bytes_in, receipts[0].bytes_in + 200);
-}
-
-TEST(DoorTls, much_data_arrives_whole) {
-    const auto server = tls_double();
-    const CaFile ca(server->ca_pem());
-    const Destination destination{"127.0.0.1", server->port(), true};
-    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
-    auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
-    ASSERT_TRUE(connection) << connection.error().message;
-    const std::string body(5'000'000, 'b');
-    ASSERT_TRUE(test::write_all(
-        connection->fd.get(),
-        format("POST /flood HTTP/1.1\r\nContent-Length: {}\r\n\r\n{}", body.size(), body)));
-    // 64 MiB of events, most of it the letter x; the last bytes are those of the chunked body's
-    // end.
-    std::size_t n_x = 0;
-    std::string tail;
-    char piece[65536];
-    for (ssize_t n = 0; (n = ::recv(connection->fd.get(), piece, sizeof(piece), 0)) > 0;) {
-        n_x += std::size_t(std::count(piece, piece + n, 'x'));
-        tail = (tail + std::string(piece, std::size_t(n)));
-        if (tail.size() > 5) tail.erase(0, tail.size() - 5);
-    }
-    EXPECT_GE(n_x, std::size_t(60u << 20));
-    EXPECT_EQ(tail, "0\r\n\r\n");
-    EXPECT_EQ(server->last_body().size(), body.size());
-}
-
-// What must not be trusted, and a word of why.
-void expect_refused(const test::Double& server, const std::string& host, const std::string& ca_file,
-                    const std::string& word) {
-    const Destination destination{host, server.port(), true};
-    Opened opened({{.destination = destination, .name = "test", .ca_file = ca_file}});
-    const auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
-    ASSERT_FALSE(connection);
-    EXPECT_EQ(connection.error().kind, ErrorKind::upstream_failed);
-    EXPECT_NE(connection.error().message.find(word), std::string::npos)
-        << connection.error().message;
-    const auto receipts = opened.receipts.wait(1);
-    ASSERT_EQ(receipts.size(), 1u);
-    EXPECT_TRUE(receipts[0].outcome.starts_with("tls failed: ")) << receipts[0].outcome;
-    EXPECT_EQ(receipts[0].bytes_out, 0);
-    EXPECT_EQ(server.counts().requests, 0);
-}
-
-TEST(DoorTls, an_unknown_authority_is_refused) {
-    const auto server = tls_double();
-    const auto other = tls_double();
-    const CaFile ca(other->ca_pem());
-    expect_refused(*server, "127.0.0.1", ca.path(), "certificate");
-}
-
-TEST(DoorTls, the_systems_bundle_does_not_know_the_double) {
-    const auto server = tls_double();
-    expect_refused(*server, "127.0.0.1", "", "certificate");
-}
-
-TEST(DoorTls, a_certificate_for_another_name_is_refused) {
-    const auto server = tls_double("other.example");
-    const CaFile ca(server->ca_pem());
-    expect_refused(*server, "127.0.0.1", ca.path(), "IP address mismatch");
-}
-
-TEST(DoorTls, a_certificate_for_another_host_name_is_refused) {
-    addrinfo* list = nullptr;
-    if (::getaddrinfo("localhost", nullptr, nullptr, &list) != 0)
-        GTEST_SKIP() << "localhost has no address here";
-    ::freeaddrinfo(list);
-    const auto server = tls_double("other.example");
-    const CaFile ca(server->ca_pem());
-    expect_refused(*server, "localhost", ca.path(), "hostname mismatch");
-}
-
-TEST(DoorTls, an_expired_certificate_is_refused) {
-    const auto server = tls_double("", true);
-    const CaFile ca(server->ca_pem());
-    expect_refused(*server, "127.0.0.1", ca.path(), "expired");
-}
-
-TEST(DoorTls, a_missing_or_empty_ca_file_fails_closed_and_says_so) {
-    const auto server = tls_double();
-    expect_refused(*server, "127.0.0.1", "/nowhere/ca.pem", "/nowhere/ca.pem");
-    const CaFile empty("");
-    expect_refused(*server, "127.0.0.1", empty.path(), empty.path());
-}
-
-TEST(DoorTls, a_server_without_tls_is_refused) {
-    Listener server;
-    const auto authority = tls_double();
-    const CaFile ca(authority->ca_pem());
-    const Destination destination{"127.0.0.1", server.port, true};
-    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
-    std::jthread plain_answer([&] {
-        const Fd peer = server.accept();
-        test::write_all(peer.get(), "HTTP/1.1 400 Bad Request\r\n\r\n");
-        test::read_to_end(peer.get());
-    });
-    const auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
-    ASSERT_FALSE(connection);
-    EXPECT_EQ(connection.error().kind, ErrorKind::upstream_failed);
-    EXPECT_NE(connection.error().message.find("no trusted TLS connection"), std::string::npos);
 }
 
 }  // namespace

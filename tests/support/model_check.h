@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/sanitized.h"
 #include "engine/model/device.h"
 #include "engine/model/model.h"
 #include "support/reference_model.h"
@@ -18,13 +19,7 @@ using Ids = std::vector<std::int32_t>;
 
 // Unoptimised and sanitized builds compute a tenth as fast and look for other things than numbers:
 // tests take fewer passes and the shorter cases there.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HEARTH_SLOW_BUILD 1
-#endif
-#endif
-#if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
-    defined(HEARTH_SLOW_BUILD)
+#if !defined(__OPTIMIZE__) || HEARTH_SANITIZED
 inline constexpr bool kSlowBuild = true;
 #else
 inline constexpr bool kSlowBuild = false;

@@ -181,10 +181,11 @@ HOSTS = re.compile(r"^(?:localhost|[\w.-]*\.?example(?:\.(?:com|org|net|test))?|
 
 
 def hosts(root, build):
-    """Every address in the tree is reserved for examples, loopback, or a specification that is cited."""
+    """Every address in the tree is reserved for examples, loopback, or a specification that is cited.
+    C++ tests of what reads addresses hold odd ones on purpose."""
     for name, path in source.files(root, ["."], TEXT):
         data = path.read_bytes()
-        if b"\0" in data or len(data) > (4 << 20):
+        if b"\0" in data or len(data) > (4 << 20) or (name.startswith("tests/") and path.suffix == ".cc"):
             continue
         for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
             for match in re.finditer(r"https?://([A-Za-z0-9.-]*[A-Za-z0-9]|\[[0-9A-Fa-f:]*\])", line):

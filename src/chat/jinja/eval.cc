@@ -49,15 +49,8 @@ Value Interp::eval(const Expr& e) {
         case Expr::Kind::compare:
             return eval_compare(e);
         case Expr::Kind::both:
-        case Expr::Kind::either: {
-            // As in Python the value that decided is the result.
-            const bool until = e.kind == Expr::Kind::either;
-            for (std::size_t i = 0; i + 1 < e.kids.size(); ++i) {
-                Value v = eval(*e.kids[i]);
-                if (v.truth() == until) return v;
-            }
-            return eval(*e.kids.back());
-        }
+        case Expr::Kind::either:
+            return eval_logic(e);
         case Expr::Kind::concat:
             return eval_concat(e);
         case Expr::Kind::choice:
@@ -155,6 +148,16 @@ Value Interp::eval_compare(const Expr& e) {
         left = std::move(right);
     }
     return Value(true);
+}
+
+Value Interp::eval_logic(const Expr& e) {
+    // As in Python the value that decided is the result.
+    const bool until = e.kind == Expr::Kind::either;
+    for (std::size_t i = 0; i + 1 < e.kids.size(); ++i) {
+        Value v = eval(*e.kids[i]);
+        if (v.truth() == until) return v;
+    }
+    return eval(*e.kids.back());
 }
 
 Value Interp::eval_concat(const Expr& e) {

@@ -85,6 +85,7 @@ class Interp {
     Value eval_name(const Expr& e);
     Value eval_unary(const Expr& e);
     Value eval_compare(const Expr& e);
+    Value eval_logic(const Expr& e);
     Value eval_concat(const Expr& e);
     Value eval_subscript(const Expr& e);
     Value eval_call(const Expr& e, std::optional<Value> caller = std::nullopt);

@@ -23,10 +23,10 @@ struct Spec {
 
 std::string in_base(std::int64_t n, unsigned base, bool upper_case) {
     std::uint64_t rest = n < 0 ? 0 - std::uint64_t(n) : std::uint64_t(n);
+    const char* digits = upper_case ? "0123456789ABCDEF" : "0123456789abcdef";
     std::string out;
     do {
-        out.insert(out.begin(),
-                   (upper_case ? "0123456789ABCDEF" : "0123456789abcdef")[rest % base]);
+        out.insert(out.begin(), digits[rest % base]);
         rest /= base;
     } while (rest > 0);
     return out;

@@ -4,19 +4,14 @@
 #include <cstdlib>
 #include <new>
 
+#include "base/sanitized.h"
 #include "unit/engine/fakes.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HEARTH_COUNTS_ALLOCATIONS 0  // the sanitizers bring their own operator new
-#else
-#define HEARTH_COUNTS_ALLOCATIONS 1
-#endif
 
 namespace {
 thread_local long n_allocations = 0;
 }
 
-#if HEARTH_COUNTS_ALLOCATIONS
+#if !HEARTH_SANITIZED
 void* operator new(std::size_t size) {
     ++n_allocations;
     if (void* p = std::malloc(size ? size : 1)) return p;
@@ -60,7 +55,7 @@ class Counter final : public OutputSink {
 };
 
 void decode_counts_nothing(const Sampling& sampling, std::vector<std::string> stop, long allowed) {
-    if (!HEARTH_COUNTS_ALLOCATIONS) GTEST_SKIP() << "sanitizers count for themselves";
+    if (!!HEARTH_SANITIZED) GTEST_SKIP() << "sanitizers count for themselves";
     Bench bench({.n_ctx = 256, .n_parallel = 4});
     std::vector<std::shared_ptr<Counter>> sinks;
     for (int i = 0; i < 3; ++i) {

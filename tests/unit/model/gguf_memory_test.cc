@@ -10,26 +10,15 @@
 #include <cstdlib>
 #include <new>
 
+#include "base/sanitized.h"
 #include "engine/model/gguf.h"
 #include "support/gguf_writer.h"
-
-#if defined(__has_feature)
-#define HEARTH_HAS_FEATURE(x) __has_feature(x)
-#else
-#define HEARTH_HAS_FEATURE(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
-    HEARTH_HAS_FEATURE(address_sanitizer) || HEARTH_HAS_FEATURE(thread_sanitizer)
-#define HEARTH_COUNTS_MEMORY 0
-#else
-#define HEARTH_COUNTS_MEMORY 1
-#endif
 
 namespace {
 std::atomic<std::int64_t> live_bytes = 0, live_bytes_max = 0;
 }  // namespace
 
-#if HEARTH_COUNTS_MEMORY
+#if !HEARTH_SANITIZED
 namespace {
 void* counted(std::size_t n, std::size_t alignment) {
     void* p = std::aligned_alloc(alignment, (n + alignment - 1) / alignment * alignment);
@@ -95,7 +84,7 @@ std::string text_of(std::uint64_t i) {  // short texts, all different
 }
 
 TEST(GgufMemory, stays_below_four_times_the_file) {
-    if (!HEARTH_COUNTS_MEMORY) GTEST_SKIP() << "a sanitizer allocates here";
+    if (!!HEARTH_SANITIZED) GTEST_SKIP() << "a sanitizer allocates here";
     std::string keys;
     for (std::uint64_t i = 0; i < 60'000; ++i)
         keys += length_and(text_of(i)) + le(std::uint32_t(0)) + "x";
@@ -120,7 +109,7 @@ TEST(GgufMemory, stays_below_four_times_the_file) {
 }
 
 TEST(GgufMemory, counts_that_a_file_only_claims_reserve_nothing) {
-    if (!HEARTH_COUNTS_MEMORY) GTEST_SKIP() << "a sanitizer allocates here";
+    if (!!HEARTH_SANITIZED) GTEST_SKIP() << "a sanitizer allocates here";
     const std::string head = "GGUF" + le(std::uint32_t(3));
     for (const std::uint64_t n :
          {std::uint64_t(1) << 16, std::uint64_t(1) << 40, ~std::uint64_t(0)}) {

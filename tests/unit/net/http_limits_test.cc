@@ -290,8 +290,9 @@ TEST(HttpLimits, running_out_of_descriptors_pauses_and_passes) {
     // Those who are in are served all the same.
     served.send(kGet);
     EXPECT_EQ(served.response().status, 200);
-    EXPECT_EQ(s.server->n_connections(), 2);
     ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    // Asked with descriptors at hand: a sanitizer that checks a virtual call opens a pipe for it.
+    EXPECT_EQ(s.server->n_connections(), 2);
     Peer late(std::move(waiting));
     late.send(kGet);
     EXPECT_EQ(late.response().status, 200);
