@@ -1,5 +1,6 @@
 // route explain: the decision for a request, without running it or writing it down.
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "app/open.h"
 #include "base/format.h"
@@ -34,10 +35,13 @@ void print_decision(const route::Decision& decision, const std::vector<route::Ta
 int route_explain_command(Context& context, const RouteArgs& args) {
     const auto text = read_text(args.file);
     if (!text) return report(text.error(), context.json);
+    auto body = parse_json(*text);
+    if (!body) return report(body.error(), context.json);
+    // The flag stands for the document's model, and for one that is missing.
+    if (!args.model.empty() && body->is_object()) (*body)["model"] = args.model;
     const chat::Dialect* openai = chat::find_dialect("openai");
-    auto request = openai->read_request("/v1/chat/completions", *text);
+    auto request = openai->read_request("/v1/chat/completions", to_text(*body));
     if (!request) return report(request.error(), context.json);
-    if (!args.model.empty()) request->model = args.model;
     if (!args.sensitivity.empty())
         request->stated_sensitivity = chat::sensitivity_from(args.sensitivity);
 

@@ -89,11 +89,10 @@ int serve_command(Context& context, const ServeArgs& args) {
     for (std::size_t i = 0; i < n_eager; ++i) {
         auto local = house.places.local(i);
         if (!local) return report(local.error(), context.json);
-        const engine::MemoryPlan plan = (*local)->engine().memory();
-        log_info("memory_plan", {{"model", (*local)->engine().model().info().name},
-                                 {"weights_bytes", plan.weights_bytes},
-                                 {"kv_bytes", plan.kv_bytes},
-                                 {"compute_bytes", plan.compute_bytes}});
+        const engine::Engine& engine = (*local)->engine();
+        if (!context.quiet)
+            std::fprintf(stderr, "%s: %s\n", engine.model().info().name.c_str(),
+                         engine.memory().text().c_str());
     }
     const std::string address = context.listeners.front().address;
     serve::AdmissionRules rules;

@@ -23,7 +23,7 @@ const std::vector<SettingSpec> kSettings{
      100'000},
     {"engine.threads", "--threads", Kind::integer, "0", "compute threads; 0: one per usable core",
      "", 0, 1024},
-    {"engine.kv", "--kv", Kind::text, "f16", "type of the key/value cache", "f16|f32"},
+    {"engine.kv", "--kv", Kind::text, "f16", "type of the key/value cache", "f32|f16|bf16|q8_0"},
     {"engine.isa", "--isa", Kind::text, "", "instruction set to compute with; empty: the best"},
     {"route.keep_from", "--keep-from", Kind::text, "confidential",
      "content of this class and above never leaves", "public|internal|confidential|restricted"},

@@ -55,7 +55,7 @@ class Counter final : public OutputSink {
 };
 
 void decode_counts_nothing(const Sampling& sampling, std::vector<std::string> stop, long allowed) {
-    if (!!HEARTH_SANITIZED) GTEST_SKIP() << "sanitizers count for themselves";
+    if (HEARTH_SANITIZED) GTEST_SKIP() << "sanitizers count for themselves";
     Bench bench({.n_ctx = 256, .n_parallel = 4});
     std::vector<std::shared_ptr<Counter>> sinks;
     for (int i = 0; i < 3; ++i) {
@@ -91,7 +91,7 @@ TEST(Allocation, penalties_and_biases_allocate_nothing) {
 }
 
 TEST(Allocation, answers_that_share_a_prompt_allocate_nothing) {
-    if (!HEARTH_COUNTS_ALLOCATIONS) GTEST_SKIP() << "sanitizers count for themselves";
+    if (HEARTH_SANITIZED) GTEST_SKIP() << "sanitizers count for themselves";
     Bench bench({.n_ctx = 256, .n_parallel = 3});
     std::vector<std::shared_ptr<Counter>> sinks;
     std::vector<Request> requests;

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <random>
 
+#include "base/sanitized.h"
 #include "base/file.h"
 #include "engine/model/model.h"
 #include "engine/model/model_file.h"
@@ -223,7 +224,7 @@ TEST(RobustnessDeathTest, a_file_shortened_under_the_map_ends_the_program_by_nam
                 "model file .*/model.gguf was shortened");
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !HEARTH_SANITIZED
 TEST(RobustnessDeathTest, a_bus_error_elsewhere_goes_where_it_went_before) {
     testing::GTEST_FLAG(death_test_style) = "threadsafe";
     const std::string path = test::temp_folder() + "/model.gguf";
