@@ -1,10 +1,10 @@
 // paths: where hearth keeps its files. XDG base directories, or everything under HEARTH_HOME.
 //
 // clang-format off
-//              XDG                                            HEARTH_HOME
-//   config     $XDG_CONFIG_HOME/hearth  (~/.config)           $HEARTH_HOME        config.toml
-//   data       $XDG_DATA_HOME/hearth    (~/.local/share)      $HEARTH_HOME        models/<name>.gguf
-//   state      $XDG_STATE_HOME/hearth   (~/.local/state)      $HEARTH_HOME/state  journal/
+//              XDG                                          HEARTH_HOME
+//   config     $XDG_CONFIG_HOME/hearth  (~/.config)         $HEARTH_HOME        config.toml
+//   data       $XDG_DATA_HOME/hearth    (~/.local/share)    $HEARTH_HOME        models/<name>.gguf
+//   state      $XDG_STATE_HOME/hearth   (~/.local/state)    $HEARTH_HOME/state  journal/
 // clang-format on
 //
 // Source: XDG Base Directory Specification 0.8; a relative XDG path is ignored, as it asks.

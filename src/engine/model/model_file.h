@@ -7,8 +7,8 @@
 // - Nothing that decides where we read or write comes from the map: Model reads header, metadata
 //   and tensor table from a copy (gguf.h, head_bytes). What stays in the map is weights, and
 //   kernels take any bits for numbers.
-// - unchanged() compares size and time of change with those at open(). Model asks after loading, and
-//   others may at any time.
+// - unchanged() compares size and time of change with those at open(). Model asks after loading,
+//   and others may at any time.
 // - SIGBUS inside the map of a model ends the process with exit code 1 and a message that names the
 //   file. There is nothing to go on with: the weights are gone in the middle of a kernel. A SIGBUS
 //   elsewhere goes to whoever handled it before.
