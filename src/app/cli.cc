@@ -65,8 +65,10 @@ class Builder {
                 std::string help = spec.help;
                 if (*spec.choices) help += std::string(" (") + spec.choices + ")";
                 if (*spec.fallback) help += std::string(" [") + spec.fallback + "]";
+                const std::string flags =
+                    *spec.letter ? std::string(spec.letter) + "," + spec.flag : spec.flag;
                 c->add_option_function<std::string>(
-                    spec.flag, [text](const std::string& value) { *text = {value, true}; }, help);
+                    flags, [text](const std::string& value) { *text = {value, true}; }, help);
             }
         }
     }
@@ -207,7 +209,9 @@ class Builder {
         auto args = std::make_shared<BenchArgs>();
         Command* c = command(&app_, "bench", "measure prefill and decode rates on this machine",
                              [args](Context& context) { return bench_command(context, *args); });
-        c->add_option("MODEL", args->model)->required();
+        c->add_option("MODEL", args->model, "what to measure; not needed with the next two");
+        c->add_flag("--ceilings", args->ceilings, "print what memory and arithmetic allow at most");
+        c->add_flag("--history", args->history, "print the benchmarks of before");
         c->add_option("-p,--n-prompt", args->n_prompt, "prompt tokens of the prefill test [512]")
             ->check(CLI::NonNegativeNumber);
         c->add_option("-n,--n-generate", args->n_generate, "tokens of the decode test [128]")

@@ -80,6 +80,7 @@ struct AuditArgs {
 struct BenchArgs {
     std::string model;
     std::int64_t n_prompt = 512, n_generate = 128, depth = 0, parallel = 1, repeats = 5;
+    bool ceilings = false, history = false;
 };
 
 struct QuantizeArgs {

@@ -22,7 +22,7 @@ const std::vector<SettingSpec> kSettings{
     {"engine.queue", "--queue", Kind::integer, "128", "requests that may wait for a place", "", 1,
      100'000},
     {"engine.threads", "--threads", Kind::integer, "0", "compute threads; 0: one per usable core",
-     "", 0, 1024},
+     "", 0, 1024, "-t"},
     {"engine.kv", "--kv", Kind::text, "f16", "type of the key/value cache", "f32|f16|bf16|q8_0"},
     {"engine.isa", "--isa", Kind::text, "", "instruction set to compute with; empty: the best"},
     {"route.keep_from", "--keep-from", Kind::text, "confidential",

@@ -25,6 +25,7 @@ struct SettingSpec {
     const char* help;
     const char* choices = "";        // "a|b|c" where only these are allowed
     std::int64_t low = 0, high = 0;  // integers: bounds, both 0 for none
+    const char* letter = "";         // "-t", where the flag has a short form
     std::string env() const;         // "HEARTH_PORT", from the flag
 };
 extern const std::vector<SettingSpec> kSettings;

@@ -4,7 +4,7 @@
 //              XDG                                          HEARTH_HOME
 //   config     $XDG_CONFIG_HOME/hearth  (~/.config)         $HEARTH_HOME        config.toml
 //   data       $XDG_DATA_HOME/hearth    (~/.local/share)    $HEARTH_HOME        models/<name>.gguf
-//   state      $XDG_STATE_HOME/hearth   (~/.local/state)    $HEARTH_HOME/state  journal/
+//   state      $XDG_STATE_HOME/hearth   (~/.local/state)    $HEARTH_HOME/state  journal/, history/
 // clang-format on
 //
 // Source: XDG Base Directory Specification 0.8; a relative XDG path is ignored, as it asks.
@@ -29,6 +29,7 @@ struct Folders {
 
     std::string models() const { return data + "/models"; }
     std::string journal() const { return state + "/journal"; }
+    std::string bench_history() const { return state + "/history/bench.jsonl"; }
     std::string config_file() const { return config + "/config.toml"; }
 };
 

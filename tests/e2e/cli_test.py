@@ -33,7 +33,7 @@ class Cli(HouseTest):
 
     def test_wrong_usage_exits_2(self):
         for args in ([], ["fly"], ["run"], ["serve", "--port", "x"], ["serve", "--port", "70000"],
-                     ["run", "demo", "hi", "--kv", "f7"], ["tokenize"]):
+                     ["run", "demo", "hi", "--kv", "f7"], ["tokenize"], ["bench"]):
             done = self.hearth(*args)
             self.assertEqual(done.returncode, 2, (args, done.stderr))
             self.assertEqual(done.stdout, "")
@@ -63,6 +63,35 @@ class Cli(HouseTest):
         self.assertIn(out["finish_reason"], ("stop", "length"))
         self.assertEqual(out["route"], "local")
         self.assertLessEqual({"load_ms", "ttft_ms", "prefill_tps", "decode_tps"}, set(out["timings"]))
+
+    def test_bench_says_rates_and_what_the_machine_allows(self):
+        out = self.document("bench", "demo", "-p", "32", "-n", "8", "-d", "5", "-r", "3", "-t", "1", "--parallel", "2")
+        self.assertLessEqual({"machine", "model", "results", "load_ms", "ttft_ms", "rss_bytes"}, set(out))
+        self.assertEqual([(r["test"], r["depth"]) for r in out["results"]], [("pp32", 0), ("tg8", 5)])
+        for row in out["results"]:
+            self.assertEqual((row["parallel"], row["threads"]), (2, 1))
+            self.assertLessEqual(row["tps_min"], row["tps_median"])
+            self.assertLessEqual(row["tps_median"], row["tps_max"])
+            self.assertGreater(row["share_of_limit"], 0)
+        self.assertRegex(out["model"]["sha256"], "^[0-9a-f]{64}$")
+        for ceiling in ("read_bytes_per_s", "int8_ops_per_s", "f32_ops_per_s"):
+            self.assertGreater(out["machine"]["ceilings"][ceiling], 0)
+        # The buffer of the ceilings is a gigabyte and not the model's.
+        self.assertLess(out["rss_bytes"], 500e6)
+
+    def test_every_bench_is_added_to_the_history(self):
+        self.assertEqual(self.document("bench", "--history"), {"runs": []})
+        runs = [self.document("bench", "demo", "-p", n, "-n", "0", "-r", "1") for n in ("16", "17")]
+        self.assertEqual(self.document("bench", "--history")["runs"], runs)
+        self.assertEqual(self.document("bench", "demo", "--history")["runs"], runs)
+        self.assertEqual(self.document("bench", "other", "--history")["runs"], [])
+        self.assertRegex(self.hearth("bench", "--history").stdout, r"demo +q8_0 +pp17 +0 +1 ")
+
+    def test_bench_knows_the_machine_without_a_model(self):
+        machine = self.document("bench", "--ceilings", "--isa", "scalar", "--threads", "1")["machine"]
+        self.assertEqual((machine["isa"], machine["threads"]), ("scalar", 1))
+        self.assertGreater(machine["ceilings"]["read_bytes_per_s"], 0)
+        self.assertRegex(self.hearth("bench", "--ceilings").stdout, r"(?m)^ +memory read +[\d.]+ GB/s$")
 
     def test_the_prompt_comes_from_a_pipe_as_well(self):
         asked = self.hearth("run", "demo", "Hello!", "--temperature", "0")

@@ -81,6 +81,13 @@ typedef struct hearth_kernels {
     void (*rope_halves)(float* x, const float* cos, const float* sin, int64_t n_rot);
     /* x += by * y, the product rounded before it is added. */
     void (*add_scaled)(float* x, const float* y, float by, int64_t n);
+
+    /* The limits that rates are measured against: n_rounds of the ISA's dot of bytes, or of its f32
+     * multiply-add, on registers alone; both return the operations done, two for each
+     * multiply-add. And n_bytes of memory merely read. Requires: n_bytes % 512 == 0. */
+    double (*ceiling_int8)(int64_t n_rounds);
+    double (*ceiling_f32)(int64_t n_rounds);
+    void (*ceiling_read)(const void* from, int64_t n_bytes);
 } hearth_kernels;
 
 #ifdef __cplusplus

@@ -40,12 +40,11 @@ std::string commonest_format(const Gguf& gguf) {
     return name;
 }
 
-// Tensors that hold all experts of a layer: blk.0.ffn_up_exps.weight and its like.
+}  // namespace
+
 bool is_of_experts(const GgufTensor& tensor) {
     return tensor.name.find("_exps.") != std::string_view::npos;
 }
-
-}  // namespace
 
 void Model::count_weights() {
     const std::string arch(info_.arch);

@@ -40,6 +40,9 @@ struct ModelInfo {
     std::string general_name;
 };
 
+// Does it hold all experts of a layer: blk.0.ffn_up_exps.weight and its like.
+bool is_of_experts(const GgufTensor& tensor);
+
 class Model {
   public:
     // Tokenizer and metadata only. Enough for tokenize and template commands.

@@ -1,0 +1,86 @@
+// bench_run: one measurement through the engine itself, as a server would use it.
+#include "app/bench_run.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+
+#include "base/clock.h"
+
+namespace hearth::app {
+namespace {
+
+constexpr double kNsPerMs = 1e6, kNsPerS = 1e9;
+
+// Waits for the end of a set of sequences.
+class Gate {
+  public:
+    explicit Gate(std::int64_t n) : n_left_(n) {}
+    void pass(engine::Finish finish) {
+        const std::lock_guard lock(mutex_);
+        finishes_.push_back(std::move(finish));
+        if (--n_left_ == 0) done_.notify_all();
+    }
+    const std::vector<engine::Finish>& wait() {
+        std::unique_lock lock(mutex_);
+        done_.wait(lock, [&] { return n_left_ == 0; });
+        return finishes_;
+    }
+
+  private:
+    std::mutex mutex_;  // guards all below
+    std::condition_variable done_;
+    std::int64_t n_left_;
+    std::vector<engine::Finish> finishes_;
+};
+
+struct Counter final : engine::OutputSink {
+    explicit Counter(std::shared_ptr<Gate> g) : gate(std::move(g)) {}
+    void on_output(engine::Output) override {}
+    void on_finish(engine::Finish finish) override { gate->pass(std::move(finish)); }
+    std::shared_ptr<Gate> gate;
+};
+
+// Ids spread over the vocabulary; which ones does not change the work.
+std::vector<TokenId> prompt_of(std::int64_t n, std::int64_t n_vocab, std::int64_t salt) {
+    std::vector<TokenId> ids;
+    std::uint64_t x = std::uint64_t(salt) * 0x9e3779b97f4a7c15u + 1;
+    for (std::int64_t i = 0; i < n; ++i) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        ids.emplace_back(std::int32_t((x >> 33) % std::uint64_t(n_vocab)));
+    }
+    return ids;
+}
+
+}  // namespace
+
+Result<BenchRun> bench_run(engine::Engine& engine, std::int64_t n_prompt, std::int64_t n_generate,
+                           std::int64_t n_parallel) {
+    auto gate = std::make_shared<Gate>(n_parallel);
+    std::vector<engine::Request> requests;
+    for (std::int64_t i = 0; i < n_parallel; ++i) {
+        engine::Request r;
+        r.prompt = prompt_of(n_prompt, engine.model().tokenizer().n_vocab(), i);
+        r.sampling.temperature = 0;
+        r.max_tokens = n_generate;
+        r.ignore_end = true;
+        r.sink = std::make_shared<Counter>(gate);
+        requests.push_back(std::move(r));
+    }
+    HEARTH_CHECK_OK(engine.submit_all(std::move(requests)));
+    BenchRun m;
+    std::int64_t prefill_ns = 0, decode_ns = 0, n_decoded = 0;
+    for (const engine::Finish& finish : gate->wait()) {
+        if (finish.reason == engine::StopReason::failed) return fail(finish.error);
+        prefill_ns = std::max(prefill_ns, finish.prefill_ns);
+        decode_ns = std::max(decode_ns, finish.decode_ns);
+        n_decoded += finish.n_generated - 1;  // the first comes with the prefill
+        m.ttft_ms = std::max(m.ttft_ms, double(finish.ttft_ns) / kNsPerMs);
+    }
+    if (prefill_ns > 0)
+        m.prefill_tps = double(n_prompt * n_parallel) * kNsPerS / double(prefill_ns);
+    if (decode_ns > 0) m.decode_tps = double(n_decoded) * kNsPerS / double(decode_ns);
+    return m;
+}
+
+}  // namespace hearth::app
