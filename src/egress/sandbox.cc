@@ -77,9 +77,11 @@ bool in_sandbox() {
 
 #if HEARTH_SANITIZED
 // The leak sanitizer stops the other threads with ptrace, which is denied from here on. It asks
-// this function before it looks; outside the sandbox leaks are still reported.
+// this function before it looks; outside the sandbox leaks are still reported. The name is theirs.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" int __lsan_is_turned_off();
 extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off() {
     return hearth::egress::in_sandbox() ? 1 : 0;
 }
+// NOLINTEND(bugprone-reserved-identifier)
 #endif

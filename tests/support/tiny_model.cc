@@ -86,14 +86,19 @@ std::string draw_k_block(Draw& draw, std::uint32_t type, double spread) {
 std::string draw_block(Draw& draw, std::uint32_t type, double spread) {
     const auto f16 = [](double x) { return le(to_f16(x)); };
     switch (type) {
-        case kQ4_0:
-            return f16(draw.around(spread / code_spread(16))) + draw.bytes(16);
+        // Codes are drawn before their scale, in an order that the compiler cannot choose.
+        case kQ4_0: {
+            const std::string codes = draw.bytes(16);
+            return f16(draw.around(spread / code_spread(16))) + codes;
+        }
         case kQ4_1: {
             const double d = draw.around(spread / code_spread(16));
             return f16(d) + f16(-7.5 * d) + draw.bytes(16);
         }
-        case kQ5_0:
-            return f16(draw.around(spread / code_spread(32))) + draw.bytes(4 + 16);
+        case kQ5_0: {
+            const std::string codes = draw.bytes(4 + 16);
+            return f16(draw.around(spread / code_spread(32))) + codes;
+        }
         case kQ5_1: {
             const double d = draw.around(spread / code_spread(32));
             return f16(d) + f16(-15.5 * d) + draw.bytes(4 + 16);

@@ -79,7 +79,7 @@ Value truncated(double x, const Value& fallback) {
 
 Value f_int(Interp&, const Value& v, Args& args) {
     ArgReader reader("int", args, {"default", "base"});
-    const Value fallback = reader.find(0) ? *reader.find(0) : Value(std::int64_t(0));
+    Value fallback = reader.find(0) ? *reader.find(0) : Value(std::int64_t(0));
     if (v.is_undefined()) stop(v.why_undefined());
     if (v.is_whole()) return Value(v.whole());
     if (v.is_real()) return truncated(v.number(), fallback);
