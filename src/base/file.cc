@@ -23,6 +23,13 @@ std::unexpected<Error> io_error(const char* verb, const std::string& path) {
     return fail(kind, format("cannot {} {}: {}", verb, path, std::strerror(code)));
 }
 
+const char* kind_of(mode_t mode) {
+    if (S_ISDIR(mode)) return "a folder";
+    if (S_ISFIFO(mode)) return "a pipe";
+    if (S_ISSOCK(mode)) return "a socket";
+    return "a device";
+}
+
 Result<std::string> read_all(int fd, const std::string& name, std::size_t limit_bytes) {
     std::string text;
     std::array<char, 65536> chunk;
@@ -95,13 +102,28 @@ Status make_folders(const std::string& path) {
     return {};
 }
 
-Result<MappedFile> MappedFile::open(const std::string& path) {
-    const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+// O_NONBLOCK: opening a pipe for reading otherwise waits for a writer, and only the open file can
+// say that it is one. For regular files the flag means nothing.
+Result<Fd> MappedFile::open_regular(const std::string& path) {
+    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     if (!fd) return io_error("open", path);
     struct stat info;
     if (::fstat(fd.get(), &info) != 0) return io_error("read", path);
     if (!S_ISREG(info.st_mode))
-        return fail(ErrorKind::invalid_request, path + " is not a regular file");
+        return fail(ErrorKind::invalid_request,
+                    format("{} is {}, not a regular file; give the path of a file", path,
+                           kind_of(info.st_mode)));
+    return fd;
+}
+
+Result<MappedFile> MappedFile::open(const std::string& path) {
+    HEARTH_TRY(const Fd fd, open_regular(path));
+    return of(fd, path);
+}
+
+Result<MappedFile> MappedFile::of(const Fd& fd, const std::string& path) {
+    struct stat info;
+    if (::fstat(fd.get(), &info) != 0) return io_error("read", path);
     MappedFile map;
     map.size_ = std::size_t(info.st_size);
     if (map.size_ == 0) return map;

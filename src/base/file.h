@@ -28,8 +28,9 @@ class Fd {
     int fd_ = -1;
 };
 
-// Errors: not_found, or invalid_request where the file is larger than limit_bytes or no regular
-// file.
+// All that the path gives: a regular file, or a pipe (`--file <(command)`, /dev/stdin), which is
+// read to its end. Errors: not_found, or invalid_request where there is more than limit_bytes or
+// nothing to read, as in a folder.
 Result<std::string> read_file(const std::string& path, std::size_t limit_bytes);
 // Everything that stdin holds. Errors: invalid_request past the limit.
 Result<std::string> read_stdin(std::size_t limit_bytes);
@@ -38,10 +39,17 @@ Status write_file(const std::string& path, std::string_view bytes, int mode = 06
 // mkdir -p, new folders with mode 0700.
 Status make_folders(const std::string& path);
 
-// MappedFile: a file's bytes, read-only, shared with the page cache. Pages that vanish because the
+// MappedFile: a file's bytes, read-only, shared with the page cache. Touching pages that vanish
+// because the file is shortened raises SIGBUS.
 class MappedFile {
   public:
+    // Errors: not_found, or invalid_request for what is no regular file. Never waits: a pipe
+    // without a writer is refused like one with.
     static Result<MappedFile> open(const std::string& path);
+    // A file's descriptor, as open() makes it; for who needs both. Errors: as open().
+    static Result<Fd> open_regular(const std::string& path);
+    // Maps what the descriptor names; path is for messages.
+    static Result<MappedFile> of(const Fd& fd, const std::string& path);
     MappedFile() = default;
     MappedFile(MappedFile&& other) noexcept;
     MappedFile& operator=(MappedFile&& other) noexcept;

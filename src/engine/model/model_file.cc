@@ -1,6 +1,5 @@
 #include "engine/model/model_file.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
@@ -59,8 +58,8 @@ int guard(std::span<const std::byte> bytes, const std::string& path) {
     (void)installed;
     const std::string message = format(
         "hearth: the model file {} was shortened while it was in use, or its disk failed; its "
-        "weights "
-        "are gone, so the program ends. Put the file back and start again; to replace a model, "
+        "weights are gone, so the program ends. Put the file back and start again; to replace a "
+        "model, "
         "rename the new file onto the old one.\n",
         path);
     for (std::size_t i = 0; i < kGuardedMax; ++i) {
@@ -103,10 +102,9 @@ Result<ModelFile::Stamp> ModelFile::stamp_of(const Fd& fd, const std::string& pa
 Result<ModelFile> ModelFile::open(const std::string& path) {
     ModelFile out;
     out.path_ = path;
-    HEARTH_TRY(out.map_, MappedFile::open(path));
-    out.fd_ = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!out.fd_)
-        return fail(ErrorKind::not_found, format("cannot open {}: {}", path, std::strerror(errno)));
+    // Stamp and map of one open file: another may get the name at any moment.
+    HEARTH_TRY(out.fd_, MappedFile::open_regular(path));
+    HEARTH_TRY(out.map_, MappedFile::of(out.fd_, path));
     HEARTH_TRY(out.stamp_, stamp_of(out.fd_, path));
     if (std::size_t(out.stamp_.size) != out.map_.bytes().size())
         return fail(ErrorKind::invalid_request,
