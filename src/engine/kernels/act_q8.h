@@ -22,11 +22,6 @@ struct act_q8 {
     int16_t half[2]; /* sums of q[0..15] and of q[16..31]: at most 16 * 127 */
     int8_t q[32];
 };
-static_assert(sizeof(act_q8) == 40, "rows of blocks are packed");
-
-inline size_t act_q8_bytes(int64_t k) {
-    return size_t(k / 32) * sizeof(act_q8);
-}
 
 inline void act_q8_block(act_q8* out, const float* x) {
     int32_t bits[32], largest = 0;
@@ -65,13 +60,50 @@ inline void act_q8_block(act_q8* out, const float* x) {
     out->half[1] = (int16_t)sum[1];
 }
 
-inline int32_t act_q8_sum(const act_q8* a) {
-    return a->half[0] + a->half[1];
+/* A row of n blocks in memory, each member an array of its own: what a tile walks along stays
+ * dense. */
+struct act_row {
+    const float* d;
+    const float* minus_ds; /* -(d * sum of q), what minima are multiplied with */
+    const int16_t* half;   /* two for each block */
+    const int8_t* q;
+    const uint8_t* tile; /* q as the ISA's tiles read it: with kActFlip applied */
+};
+constexpr size_t kActBlockBytes = 4 + 4 + 4 + 32 + (kActFlip ? 32 : 0);
+
+inline size_t act_q8_bytes(int64_t k) {
+    return size_t(k / 32) * kActBlockBytes;
+}
+inline act_row act_row_at(const void* act, int64_t n) {
+    act_row row;
+    row.d = (const float*)act;
+    row.minus_ds = row.d + n;
+    row.half = (const int16_t*)(row.minus_ds + n);
+    row.q = (const int8_t*)(row.half + 2 * n);
+    row.tile = (const uint8_t*)row.q + (kActFlip ? 32 * n : 0);
+    return row;
+}
+inline int32_t act_sum(act_row a, int64_t b) {
+    return a.half[2 * b] + a.half[2 * b + 1];
 }
 
 inline void act_q8_make(void* act, const float* x, int64_t k) {
-    act_q8* out = (act_q8*)act;
-    for (int64_t b = 0; b < k / 32; ++b) act_q8_block(out + b, x + b * 32);
+    const act_row row = act_row_at(act, k / 32);
+    float *d = (float*)row.d, *minus_ds = (float*)row.minus_ds;
+    int16_t* half = (int16_t*)row.half;
+    int8_t* q = (int8_t*)row.q;
+    uint8_t* tile = (uint8_t*)row.tile;
+    for (int64_t b = 0; b < k / 32; ++b) {
+        act_q8 block;
+        act_q8_block(&block, x + 32 * b);
+        d[b] = block.d;
+        minus_ds[b] = -(block.d * float(block.half[0] + block.half[1]));
+        half[2 * b] = block.half[0];
+        half[2 * b + 1] = block.half[1];
+        __builtin_memcpy(q + 32 * b, block.q, 32);
+        if (kActFlip)
+            for (int j = 0; j < 32; ++j) tile[32 * b + j] = uint8_t(block.q[j]) ^ kActFlip;
+    }
 }
 
 }  // namespace

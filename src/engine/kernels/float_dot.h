@@ -77,14 +77,31 @@ inline void float_rows(float* out, int64_t ld_out, const float* x, int64_t T, co
         float_tile<Weight, N, 1>(out + t * ld_out, ld_out, x + t * K, w, stride, n, K);
 }
 
+/* Weights of a group and activations of a chunk stay in the second-level cache together while each
+ * weight row meets each activation row. */
+constexpr int64_t kFloatCacheBytes = 256 << 10;
+inline int64_t float_fitting(size_t row_bytes, int64_t tile) {
+    const int64_t fitting = kFloatCacheBytes / int64_t(row_bytes) / tile * tile;
+    return fitting < tile ? tile : fitting;
+}
+
 template <class Weight>
 inline void float_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
                          size_t stride, int64_t n0, int64_t n1, int64_t K) {
-    const float* x = (const float*)act;
-    int64_t n = n0;
-    for (; n + kTileN <= n1; n += kTileN)
-        float_rows<Weight, kTileN>(out, ld_out, x, T, w, stride, n, K);
-    for (; n < n1; ++n) float_rows<Weight, 1>(out, ld_out, x, T, w, stride, n, K);
+    const int64_t group = float_fitting(stride, kTileN);
+    const int64_t chunk = float_fitting(size_t(K) * sizeof(float), kTileT);
+    for (int64_t g = n0; g < n1; g += group) {
+        const int64_t end = n1 - g < group ? n1 : g + group;
+        for (int64_t t = 0; t < T; t += chunk) {
+            const float* x = (const float*)act + t * K;
+            const int64_t n_rows = T - t < chunk ? T - t : chunk;
+            int64_t n = g;
+            for (; n + kTileN <= end; n += kTileN)
+                float_rows<Weight, kTileN>(out + t * ld_out, ld_out, x, n_rows, w, stride, n, K);
+            for (; n < end; ++n)
+                float_rows<Weight, 1>(out + t * ld_out, ld_out, x, n_rows, w, stride, n, K);
+        }
+    }
 }
 
 inline size_t float_act_bytes(int64_t k) {

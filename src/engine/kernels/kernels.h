@@ -32,7 +32,8 @@ typedef struct hearth_format {
 
     /* out[t * ld_out + n] = sum_k w[n, k] * x[t, k]   for t in [0, T), n in [n0, n1).
      * act: T rows of act_bytes(K) bytes each; w: rows of w_stride bytes, row n at w + n * w_stride.
-     * Cost: (n1 - n0) * K / block * block_bytes bytes of weights, once for all T rows if they fit.
+     * Rows of w beyond n1 are not read. Calls with n1 - n0 a multiple of 32 leave no lane idle.
+     * Cost: (n1 - n0) * K / block * block_bytes bytes of weights from memory.
      */
     void (*matmul)(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
                    size_t w_stride, int64_t n0, int64_t n1, int64_t K);

@@ -17,13 +17,17 @@
  *   |out - exact| <= gamma(lines * n_chunks + 1) * sum_c (|D d_a S| + |M d_a sum a|)
  * where lines is 1, or 2 with minima.
  *
- * A tile is 16 rows of weights: lane i is row i, so an element's order of sums is that of its own
- * blocks and depends on nothing else. Weights are unpacked once for kQuantT rows of activations.
+ * Lane i of a vector is row i of 16, so an element's order of sums is that of its own blocks and
+ * depends on nothing else. One or two rows of activations meet the weights here, unpacked on the
+ * way; more of them in quant_panel.h. Each element goes through the same operations in both.
  *
  * A format is a struct:
  *   kBytes, kChunks      a block's size, and its chunks of 32
  *   kOffset              subtracted from every q
- *   kMin, kHalves        does it have minima, scales for sixteens
+ *   kMin, kHalves        does it have minima, or scales for sixteens
+ *   kTogether            words whose products with activations may be added in 16 bits:
+ *                        2 * kTogether * 127 * max|q - offset| < 2^15
+ *   word                 a vector of four q of each row: i32x16 where q < 128, i8tile for int8
  *   block                what open() reads once for a block
  *   open(b, rows, stride)
  *   unpack<C>(b, q, D, M, s, rows, stride)     chunk C; chunks are unpacked in order
@@ -35,7 +39,7 @@
 
 namespace {
 
-constexpr int kQuantRows = 16, kQuantT = 8;
+constexpr int kQuantRows = 16;
 
 template <int... C>
 struct chunk_list {};
@@ -50,44 +54,55 @@ struct chunks_of<8> {
     using type = chunk_list<0, 1, 2, 3, 4, 5, 6, 7>;
 };
 
-/* The integer part of one chunk. */
+/* A chunk of 16 rows, unpacked. */
 template <class Format>
-inline f32x16 quant_sum(const i32x16* q, const f32x16* s, const act_q8* a) {
+struct quant_chunk {
+    static_assert(!(Format::kMin && Format::kHalves));
+    typename Format::word q[8];
+    f32x16 D;
+    f32x16 more[Format::kHalves ? 2 : 1]; /* s or M */
+};
+
+inline i32x16 quant_begin(const i32x16*, int32_t offset, int32_t sum) {
+    return i_set(-offset * sum);
+}
+inline i32x16 quant_begin(const i8tile*, int32_t, int32_t sum) {
+    return i_begin(sum);
+}
+inline i32x16 quant_dot(i32x16 acc, i32x16 q, const int8_t* a) {
+    return u_dot(acc, q, a);
+}
+inline i32x16 quant_dot(i32x16 acc, i8tile q, const int8_t* a) {
+    return i_dot(acc, q, a);
+}
+
+/* The integer part of one chunk with block b of a row of activations. */
+template <class Format>
+inline f32x16 quant_sum(const quant_chunk<Format>& w, act_row row, int64_t b) {
+    const int8_t* a = row.q + 32 * b;
     if constexpr (Format::kHalves) {
-        i32x16 low = i_set(-Format::kOffset * a->half[0]);
-        i32x16 high = i_set(-Format::kOffset * a->half[1]);
+        i32x16 low = quant_begin(w.q, Format::kOffset, row.half[2 * b]);
+        i32x16 high = quant_begin(w.q, Format::kOffset, row.half[2 * b + 1]);
         for (int j = 0; j < 4; ++j) {
-            low = u_dot(low, q[j], a->q + 4 * j);
-            high = u_dot(high, q[4 + j], a->q + 16 + 4 * j);
+            low = quant_dot(low, w.q[j], a + 4 * j);
+            high = quant_dot(high, w.q[4 + j], a + 16 + 4 * j);
         }
-        return f_fma(f_of_i(low), s[0], f_mul(f_of_i(high), s[1])); /* integers: exact */
+        /* Integers: exact. */
+        return f_fma(f_of_i(low), w.more[0], f_mul(f_of_i(high), w.more[1]));
     } else {
-        i32x16 sum = i_set(Format::kOffset == 0 ? 0 : -Format::kOffset * act_q8_sum(a));
-        for (int j = 0; j < 8; ++j) sum = u_dot(sum, q[j], a->q + 4 * j);
+        i32x16 sum =
+            Format::kOffset == 0 ? i_set(0) : quant_begin(w.q, Format::kOffset, act_sum(row, b));
+        for (int j = 0; j < 8; ++j) sum = quant_dot(sum, w.q[j], a + 4 * j);
         return f_of_i(sum);
     }
 }
-
-template <class Format, int T, int C>
-inline void quant_chunk(f32x16* acc, typename Format::block& block, const uint8_t* rows,
-                        size_t stride, const uint8_t* act, size_t act_stride) {
-    i32x16 q[8];
-    f32x16 D, M, s[2];
-    Format::template unpack<C>(block, q, &D, &M, s, rows, stride);
-    for (int t = 0; t < T; ++t) {
-        const act_q8* a = (const act_q8*)(act + size_t(t) * act_stride) + C;
-        acc[t] = f_fma(quant_sum<Format>(q, s, a), f_mul(D, f_set(a->d)), acc[t]);
-        if constexpr (Format::kMin)
-            acc[t] = f_fma(M, f_set(-(a->d * float(act_q8_sum(a)))), acc[t]);
-    }
-}
-
-template <class Format, int T, int... C>
-inline void quant_block(f32x16* acc, const uint8_t* rows, size_t stride, const uint8_t* act,
-                        size_t act_stride, chunk_list<C...>) {
-    typename Format::block block;
-    Format::open(block, rows, stride);
-    (quant_chunk<Format, T, C>(acc, block, rows, stride, act, act_stride), ...);
+/* acc with one chunk's product added; S is its integer part. */
+template <class Format>
+inline f32x16 quant_add(f32x16 acc, f32x16 S, f32x16 D, const f32x16* more, act_row row,
+                        int64_t b) {
+    acc = f_fma(S, f_mul(D, f_set(row.d[b])), acc);
+    if constexpr (Format::kMin) acc = f_fma(more[0], f_set(row.minus_ds[b]), acc);
+    return acc;
 }
 
 /* The same blocks of the next 16 rows, into the second-level cache; a hint cannot fault. Every line
@@ -104,55 +119,69 @@ inline void quant_prefetch(const uint8_t* next, size_t stride, int64_t b) {
             __builtin_prefetch(next + size_t(i) * stride + at, 0, 2);
 }
 
-/* 16 rows of weights, of which n_rows are stored, against T rows of activations. */
-template <class Format, int T>
-inline void quant_tile(float* out, int64_t ld_out, const uint8_t* act, size_t act_stride,
-                       const uint8_t* w, size_t w_stride, int64_t n_rows, int64_t n_blocks) {
+/* Block b of 16 rows, of which n_rows are stored; the others are zero. Calls use(c, chunk) for each
+ * of its chunks. */
+template <class Format, class Use, int... C>
+inline void quant_block(const uint8_t* rows, size_t stride, Use& use, chunk_list<C...>) {
+    typename Format::block block;
+    Format::open(block, rows, stride);
+    (
+        [&] {
+            quant_chunk<Format> w;
+            Format::template unpack<C>(block, w.q, &w.D, &w.more[0], w.more, rows, stride);
+            use(C, w);
+        }(),
+        ...);
+}
+template <class Format, class Use>
+inline void quant_unpack(const uint8_t* w, size_t w_stride, int64_t n_rows, int64_t b, Use&& use) {
     constexpr size_t kBytes = Format::kBytes;
-    f32x16 acc[T];
-    for (int t = 0; t < T; ++t) acc[t] = f_zero();
-    for (int64_t b = 0; b < n_blocks; ++b, w += kBytes, act += Format::kChunks * sizeof(act_q8)) {
-        const uint8_t* rows = w;
-        size_t stride = w_stride;
-        uint8_t copy[kQuantRows * kBytes];
-        if (n_rows < kQuantRows) { /* rows beyond the matrix are not read */
-            __builtin_memset(copy, 0, sizeof copy);
-            for (int64_t i = 0; i < n_rows; ++i)
-                __builtin_memcpy(copy + size_t(i) * kBytes, w + size_t(i) * w_stride, kBytes);
-            rows = copy;
-            stride = kBytes;
-        } else {
-            quant_prefetch<Format::kBytes>(w + kQuantRows * w_stride, w_stride, b);
-        }
-        quant_block<Format, T>(acc, rows, stride, act, act_stride,
-                               typename chunks_of<Format::kChunks>::type());
+    const uint8_t* rows = w + size_t(b) * kBytes;
+    size_t stride = w_stride;
+    uint8_t copy[kQuantRows * kBytes];
+    if (n_rows < kQuantRows) { /* rows beyond the matrix are not read */
+        __builtin_memset(copy, 0, sizeof copy);
+        for (int64_t i = 0; i < n_rows; ++i)
+            __builtin_memcpy(copy + size_t(i) * kBytes, rows + size_t(i) * stride, kBytes);
+        rows = copy;
+        stride = kBytes;
+    } else {
+        quant_prefetch<Format::kBytes>(rows + kQuantRows * w_stride, w_stride, b);
     }
-    for (int t = 0; t < T; ++t) {
-        if (n_rows == kQuantRows)
-            f_store(out + t * ld_out, acc[t]);
-        else
-            f_store_n(out + t * ld_out, acc[t], n_rows);
-    }
+    quant_block<Format>(rows, stride, use, typename chunks_of<Format::kChunks>::type());
 }
 
-template <class Format>
-void quant_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
-                  size_t w_stride, int64_t n0, int64_t n1, int64_t K) {
-    const int64_t n_blocks = K / (Format::kChunks * 32);
-    const size_t act_stride = act_q8_bytes(K);
-    for (int64_t n = n0; n < n1; n += kQuantRows) {
-        const int64_t n_rows = n1 - n < kQuantRows ? n1 - n : kQuantRows;
-        const uint8_t* rows = (const uint8_t*)w + size_t(n) * w_stride;
-        const uint8_t* a = (const uint8_t*)act;
-        float* o = out + n;
-        int64_t t = 0;
-        for (; t + kQuantT <= T; t += kQuantT, a += kQuantT * act_stride, o += kQuantT * ld_out)
-            quant_tile<Format, kQuantT>(o, ld_out, a, act_stride, rows, w_stride, n_rows, n_blocks);
-        for (; t + 2 <= T; t += 2, a += 2 * act_stride, o += 2 * ld_out)
-            quant_tile<Format, 2>(o, ld_out, a, act_stride, rows, w_stride, n_rows, n_blocks);
-        if (t < T)
-            quant_tile<Format, 1>(o, ld_out, a, act_stride, rows, w_stride, n_rows, n_blocks);
-    }
+inline void quant_store(float* out, f32x16 sum, int64_t n_rows) {
+    if (n_rows >= kQuantRows)
+        f_store(out, sum);
+    else
+        f_store_n(out, sum, n_rows);
+}
+
+/* 16 rows of weights against T rows of activations, unpacked on the way. */
+template <class Format, int T>
+inline void quant_direct(float* out, int64_t ld_out, const act_row* act, const uint8_t* w,
+                         size_t w_stride, int64_t n_rows, int64_t n_blocks) {
+    f32x16 acc[T];
+    for (int t = 0; t < T; ++t) acc[t] = f_zero();
+    for (int64_t b = 0; b < n_blocks; ++b)
+        quant_unpack<Format>(w, w_stride, n_rows, b, [&](int c, const quant_chunk<Format>& chunk) {
+            const int64_t at = b * Format::kChunks + c;
+            for (int t = 0; t < T; ++t)
+                acc[t] = quant_add<Format>(acc[t], quant_sum<Format>(chunk, act[t], at), chunk.D,
+                                           chunk.more, act[t], at);
+        });
+    for (int t = 0; t < T; ++t) quant_store(out + t * ld_out, acc[t], n_rows);
+}
+template <class Format, int T>
+inline void quant_rows(float* out, int64_t ld_out, const void* act, const uint8_t* w,
+                       size_t w_stride, int64_t n0, int64_t n1, int64_t K) {
+    act_row rows[T];
+    for (int t = 0; t < T; ++t)
+        rows[t] = act_row_at((const uint8_t*)act + size_t(t) * act_q8_bytes(K), K / 32);
+    for (int64_t n = n0; n < n1; n += kQuantRows)
+        quant_direct<Format, T>(out + n, ld_out, rows, w + size_t(n) * w_stride, w_stride, n1 - n,
+                                K / (32 * Format::kChunks));
 }
 
 /* Nibbles of 32 weights: word j of each row holds bytes 4j..4j+3. */

@@ -17,7 +17,7 @@
 #ifndef HEARTH_QUANT_K_H
 #define HEARTH_QUANT_K_H
 
-#include "engine/kernels/quant_dot.h"
+#include "engine/kernels/quant_panel.h"
 #include "engine/kernels/quant_search.h"
 
 namespace {

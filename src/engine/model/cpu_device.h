@@ -8,8 +8,8 @@
 // - A weight points to a CpuLayout. Today there is one per format, rows as in the file; a repacked
 //   layout is one more CpuLayout with its own matmul, chosen in load(), and nothing outside these
 //   files sees it.
-// - Tiled prefill is the business of a layout's matmul: it gets all rows of a step (in chunks that
-//   fit the cache) and a range of output columns. It must keep the order of sums that
+// - Tiled prefill is the business of a layout's matmul: it gets all rows of a step and a range of
+//   output columns, and cuts them as caches and registers want. It must keep the order of sums that
 //   formats/<format>.h states.
 // - Another device implements Device anew; arch files call nothing else.
 //
@@ -48,10 +48,7 @@ inline constexpr std::int64_t kPartsPerThread = 4;
 // Weights in one matmul_shared or matmul_experts: q, k, v and room.
 inline constexpr std::size_t kMaxShared = 8;
 // Output columns of a part: whole tiles of every format.
-inline constexpr std::int64_t kTileColumns = 16;
-// Weights of a part and activations of a chunk stay in the second-level cache together while each
-// weight row meets each activation row (1 MiB and more on current cores).
-inline constexpr std::int64_t kCacheBytes = 256 << 10;
+inline constexpr std::int64_t kTileColumns = 32;
 
 // How a weight lies in memory and who multiplies with it.
 struct CpuLayout {

@@ -31,8 +31,8 @@ void CpuDevice::matmul_shared(std::span<const Mat> outs, Mat x, std::span<const 
     }
 }
 
-// Cost: the weights' bytes once from memory, for every kCacheBytes of activations once more from
-// cache.
+// Cost: the weights' bytes once from memory; how often they come from a cache is the kernel's
+// affair.
 void CpuDevice::multiply(std::span<const Mat> outs, Mat x, Activations act,
                          std::span<const Weight* const> ws) {
     std::array<std::int64_t, kMaxShared> columns{};  // of a part
@@ -45,13 +45,8 @@ void CpuDevice::multiply(std::span<const Mat> outs, Mat x, Activations act,
             w.n * row_bytes * std::max<std::int64_t>(1, x.rows / 4) / kPartBytes;
         const std::int64_t n_parts = std::clamp<std::int64_t>(
             worth, 1, pool_.n_threads() == 1 ? 1 : kPartsPerThread * pool_.n_threads());
-        std::int64_t n = ceil_div(ceil_div(w.n, n_parts), kTileColumns) * kTileColumns;
-        if (std::int64_t(act.row_bytes) * x.rows > kCacheBytes) {
-            const std::int64_t fitting = kCacheBytes / row_bytes / kTileColumns * kTileColumns;
-            n = std::min(n, std::max(kTileColumns, fitting));
-        }
-        columns[i] = n;
-        first[i + 1] = first[i] + ceil_div(w.n, n);
+        columns[i] = ceil_div(ceil_div(w.n, n_parts), kTileColumns) * kTileColumns;
+        first[i + 1] = first[i] + ceil_div(w.n, columns[i]);
     }
     pool_.run(first[ws.size()], [&](std::int64_t part) {
         std::size_t i = 0;
@@ -63,13 +58,7 @@ void CpuDevice::multiply(std::span<const Mat> outs, Mat x, Activations act,
 
 void CpuDevice::multiply_part(Mat out, std::int64_t n_rows, Activations act, const Weight& w,
                               std::int64_t n0, std::int64_t n1) const {
-    constexpr std::int64_t kRows = 8;  // whole tiles of every kernel
-    const std::int64_t fitting = kCacheBytes / std::int64_t(act.row_bytes) / kRows * kRows;
-    const std::int64_t chunk = std::max(kRows, fitting);
-    for (std::int64_t t = 0; t < n_rows; t += chunk)
-        format_of(w).matmul(out.data + t * out.ld, out.ld,
-                            act.data + std::size_t(t) * act.row_bytes, std::min(chunk, n_rows - t),
-                            w.data, w.row_bytes, n0, n1, w.k);
+    format_of(w).matmul(out.data, out.ld, act.data, n_rows, w.data, w.row_bytes, n0, n1, w.k);
 }
 
 }  // namespace hearth::model

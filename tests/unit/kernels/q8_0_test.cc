@@ -12,16 +12,33 @@ struct Block {
 };
 static_assert(sizeof(Block) == 34);
 
-// act_q8 as its file describes it.
-struct Act {
-    float d;
-    std::int16_t half[2];
-    std::int8_t q[32];
+// act_q8 as its file describes it: arrays of a row's blocks; what follows them is the ISA's own.
+struct Acts {
+    std::vector<float> d, minus_ds;
+    std::vector<std::int16_t> half;
+    std::vector<std::int8_t> q;
+    bool operator==(const Acts&) const = default;
 };
-static_assert(sizeof(Act) == 40);
 
 const hearth_format& q8_0(const hearth_kernels& table) {
     return *hearth_format_find(&table, 8);
+}
+
+Acts acts_of(const hearth_kernels& table, const std::vector<float>& x) {
+    const std::size_t n = x.size() / 32;
+    const hearth_format& format = q8_0(table);
+    std::vector<std::byte> row(format.act_bytes(std::int64_t(x.size())));
+    Acts acts{std::vector<float>(n), std::vector<float>(n), std::vector<std::int16_t>(2 * n),
+              std::vector<std::int8_t>(32 * n)};
+    format.make_act(row.data(), x.data(), std::int64_t(x.size()));
+    const std::byte* at = row.data();
+    const auto read = [&](auto& values) {
+        std::memcpy(values.data(), at, values.size() * sizeof values[0]);
+        at += values.size() * sizeof values[0];
+    };
+    read(acts.d), read(acts.minus_ds), read(acts.half), read(acts.q);
+    EXPECT_LE(at, row.data() + row.size());
+    return acts;
 }
 
 float f16_value(std::uint16_t h) {
@@ -91,30 +108,25 @@ TEST(ActQ8, values_are_the_nearest_steps_and_sums_are_exact_on_every_isa) {
     Random random(seed);
     for (int round = 0; round < 2000; ++round) {
         const std::vector<float> x = random.normals(96, std::pow(10.0f, random.normal(4.0f)));
-        std::vector<Act> first;
-        for (const hearth_kernels* table : supported_tables()) {
-            const hearth_format& format = q8_0(*table);
-            ASSERT_EQ(format.act_bytes(96), 3 * sizeof(Act));
-            std::vector<Act> acts(3);
-            format.make_act(acts.data(), x.data(), 96);
-            if (first.empty()) first = acts;
-            ASSERT_EQ(std::memcmp(acts.data(), first.data(), 3 * sizeof(Act)), 0) << table->isa;
-        }
+        const Acts first = acts_of(scalar(), x);
+        for (const hearth_kernels* table : supported_tables())
+            ASSERT_EQ(acts_of(*table, x), first) << table->isa;
         for (std::size_t b = 0; b < 3; ++b) {
             double largest = 0;
             int sum[2] = {};
             for (std::size_t j = 0; j < 32; ++j)
                 largest = std::max(largest, std::fabs(double(x[32 * b + j])));
-            ASSERT_EQ(first[b].d, float(largest) / 127.0f);
+            ASSERT_EQ(first.d[b], float(largest) / 127.0f);
             for (std::size_t j = 0; j < 32; ++j) {
                 // Before rounding to an integer the product of at most 127 carries two roundings.
                 const double exact = double(x[32 * b + j]) * 127.0 / largest;
-                ASSERT_LE(std::fabs(first[b].q[j] - exact), 0.5 + 127 * gamma(2));
-                ASSERT_LE(std::abs(first[b].q[j]), 127);
-                sum[j / 16] += first[b].q[j];
+                ASSERT_LE(std::fabs(first.q[32 * b + j] - exact), 0.5 + 127 * gamma(2));
+                ASSERT_LE(std::abs(first.q[32 * b + j]), 127);
+                sum[j / 16] += first.q[32 * b + j];
             }
-            ASSERT_EQ(first[b].half[0], sum[0]);
-            ASSERT_EQ(first[b].half[1], sum[1]);
+            ASSERT_EQ(first.half[2 * b], sum[0]);
+            ASSERT_EQ(first.half[2 * b + 1], sum[1]);
+            ASSERT_EQ(first.minus_ds[b], -(first.d[b] * float(sum[0] + sum[1])));
         }
     }
 }
@@ -123,8 +135,7 @@ TEST(ActQ8, ties_round_to_even) {
     std::vector<float> x(32, 0.0f);
     x[0] = 127.0f, x[1] = 0.5f, x[2] = 1.5f, x[3] = -2.5f, x[4] = -3.5f;
     for (const hearth_kernels* table : supported_tables()) {
-        Act act;
-        q8_0(*table).make_act(&act, x.data(), 32);
+        const Acts act = acts_of(*table, x);
         const int expected[] = {127, 0, 2, -2, -4};
         for (int j = 0; j < 5; ++j) EXPECT_EQ(act.q[j], expected[j]) << table->isa << " " << j;
     }

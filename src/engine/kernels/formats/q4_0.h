@@ -12,7 +12,7 @@
  * Dot: quant_dot.h, with exact sums of (q - 8) a: at most 32 * 8 * 127 < 2^24.
  * Source: GGUF tensor type 2; quantizer as ggml's reference describes it.
  */
-#include "engine/kernels/quant_dot.h"
+#include "engine/kernels/quant_panel.h"
 #include "engine/kernels/quant_encode.h"
 
 namespace {
@@ -20,6 +20,8 @@ namespace {
 struct q4_0 {
     static constexpr int kBytes = 18, kChunks = 1, kOffset = 8;
     static constexpr bool kMin = false, kHalves = false;
+    static constexpr int kTogether = 8;
+    using word = i32x16;
     struct block {};
     static void open(block&, const uint8_t*, size_t) {}
     template <int>

@@ -11,7 +11,7 @@
  * Dot: quant_dot.h with M = -m; exact sums of q a: at most 32 * 15 * 127 < 2^24.
  * Source: GGUF tensor type 3; quantizer as ggml's reference describes it.
  */
-#include "engine/kernels/quant_dot.h"
+#include "engine/kernels/quant_panel.h"
 #include "engine/kernels/quant_encode.h"
 
 namespace {
@@ -19,6 +19,8 @@ namespace {
 struct q4_1 {
     static constexpr int kBytes = 20, kChunks = 1, kOffset = 0;
     static constexpr bool kMin = true, kHalves = false;
+    static constexpr int kTogether = 8;
+    using word = i32x16;
     struct block {};
     static void open(block&, const uint8_t*, size_t) {}
     template <int>

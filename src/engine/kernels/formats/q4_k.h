@@ -14,6 +14,8 @@ namespace {
 struct q4_k {
     static constexpr int kBytes = 144, kChunks = 8, kOffset = 0;
     static constexpr bool kMin = true, kHalves = false;
+    static constexpr int kTogether = 8;
+    using word = i32x16;
     struct block {
         k_heads heads;
         i32x16 raw[8];

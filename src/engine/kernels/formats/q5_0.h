@@ -10,7 +10,7 @@
  * Dot: quant_dot.h, with exact sums of (q - 16) a: at most 32 * 16 * 127 < 2^24.
  * Source: GGUF tensor type 6; quantizer as ggml's reference describes it.
  */
-#include "engine/kernels/quant_dot.h"
+#include "engine/kernels/quant_panel.h"
 #include "engine/kernels/quant_encode.h"
 
 namespace {
@@ -18,6 +18,8 @@ namespace {
 struct q5_0 {
     static constexpr int kBytes = 22, kChunks = 1, kOffset = 16;
     static constexpr bool kMin = false, kHalves = false;
+    static constexpr int kTogether = 8;
+    using word = i32x16;
     struct block {};
     static void open(block&, const uint8_t*, size_t) {}
     template <int>

@@ -15,6 +15,8 @@ namespace {
 struct q5_k {
     static constexpr int kBytes = 176, kChunks = 8, kOffset = 0;
     static constexpr bool kMin = true, kHalves = false;
+    static constexpr int kTogether = 4;
+    using word = i32x16;
     struct block {
         k_heads heads;
         i32x16 raw[8], fifths[8];

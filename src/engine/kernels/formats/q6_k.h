@@ -17,7 +17,7 @@
  * Dot: quant_dot.h with D = d; S = scale_0 * S_0 + scale_1 * S_1 over the two sixteens of a chunk,
  * exact: at most 2 * 128 * (16 * 32 * 127) = 16,646,144 < 2^24. Source: GGUF tensor type 14.
  */
-#include "engine/kernels/quant_dot.h"
+#include "engine/kernels/quant_panel.h"
 #include "engine/kernels/quant_search.h"
 
 namespace {
@@ -25,6 +25,8 @@ namespace {
 struct q6_k {
     static constexpr int kBytes = 210, kChunks = 8, kOffset = 32;
     static constexpr bool kMin = false, kHalves = true;
+    static constexpr int kTogether = 4;
+    using word = i32x16;
     struct block {
         f32x16 d;
         i32x16 scales[4]; /* words of four int8 */

@@ -16,6 +16,13 @@ namespace {
 
 // 2 * 2 * 2 accumulators, 4 weights and 2 activations of 16 registers.
 constexpr int kTileN = 2, kTileT = 2;
+// Rows of a quantized tile: 2 * 3 sums and as many integer parts in 16 registers, nearly.
+constexpr int kPanelN = 1, kPanelT = 3, kPanelTHalves = 3;
+#ifdef __AVXVNNI__
+constexpr uint8_t kActFlip = 0x80;
+#else
+constexpr uint8_t kActFlip = 0;
+#endif
 
 struct f32x16 {
     __m256 lo, hi;
@@ -331,6 +338,76 @@ inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
     __builtin_memcpy(&four, a, 4);
     const __m256i x = _mm256_set1_epi32(four);
     return {dot4_u(acc.lo, w.lo, x), dot4_u(acc.hi, w.hi, x)};
+}
+
+inline void i_renew(i32x16& a) {
+    asm volatile("" : "+x"(a.lo), "+x"(a.hi));
+}
+
+// Weights of quantized tiles: four signed bytes of each row.
+struct w8x16 {
+    __m256i lo, hi;
+};
+inline w8x16 w_of(i32x16 q, int offset) {
+    const __m256i by = _mm256_set1_epi8(char(offset));
+    return {_mm256_sub_epi8(q.lo, by), _mm256_sub_epi8(q.hi, by)};
+}
+inline w8x16 w_of(i8tile q, int) {
+    return {q.lo, q.hi};
+}
+#ifdef __AVXVNNI__
+template <int N>
+inline i32x16 w_begin(const w8x16* w) {
+    const __m256i zero = _mm256_setzero_si256(), by = _mm256_set1_epi8(char(0x80));
+    __m256i lo = zero, hi = zero;
+    for (int j = 0; j < N; ++j) {
+        lo = _mm256_dpbusd_avx_epi32(lo, by, w[j].lo);
+        hi = _mm256_dpbusd_avx_epi32(hi, by, w[j].hi);
+    }
+    return {_mm256_sub_epi32(zero, lo), _mm256_sub_epi32(zero, hi)};
+}
+#else
+template <int N>
+inline i32x16 w_begin(const w8x16*) {
+    return i_set(0);
+}
+#endif
+template <int R, int T, int N, int Together>
+inline void w_dots(i32x16 (*acc)[T], const w8x16* w, size_t, const uint8_t* const* a, int64_t at) {
+    static_assert(R == 1);
+#ifdef __AVXVNNI__
+    for (int j = 0; j < N; ++j)
+        for (int t = 0; t < T; ++t) {
+            int32_t four;
+            __builtin_memcpy(&four, a[t] + at + 4 * j, 4);
+            const __m256i x = _mm256_set1_epi32(four);
+            acc[0][t].lo = _mm256_dpbusd_avx_epi32(acc[0][t].lo, x, w[j].lo);
+            acc[0][t].hi = _mm256_dpbusd_avx_epi32(acc[0][t].hi, x, w[j].hi);
+        }
+#else
+    // Products of Together words are added in 16 bits: the format says that they fit.
+    constexpr int kWords = Together < N ? Together : N;
+    for (int j0 = 0; j0 < N; j0 += kWords) {
+        __m256i lo[T], hi[T];
+        for (int j = j0; j < j0 + kWords; ++j) {
+            const __m256i abs_lo = _mm256_abs_epi8(w[j].lo), abs_hi = _mm256_abs_epi8(w[j].hi);
+            for (int t = 0; t < T; ++t) {
+                int32_t four;
+                __builtin_memcpy(&four, a[t] + at + 4 * j, 4);
+                const __m256i x = _mm256_set1_epi32(four);
+                const __m256i p = _mm256_maddubs_epi16(abs_lo, _mm256_sign_epi8(x, w[j].lo));
+                const __m256i q = _mm256_maddubs_epi16(abs_hi, _mm256_sign_epi8(x, w[j].hi));
+                lo[t] = j == j0 ? p : _mm256_add_epi16(lo[t], p);
+                hi[t] = j == j0 ? q : _mm256_add_epi16(hi[t], q);
+            }
+        }
+        const __m256i one = _mm256_set1_epi16(1);
+        for (int t = 0; t < T; ++t) {
+            acc[0][t].lo = _mm256_add_epi32(acc[0][t].lo, _mm256_madd_epi16(lo[t], one));
+            acc[0][t].hi = _mm256_add_epi32(acc[0][t].hi, _mm256_madd_epi16(hi[t], one));
+        }
+    }
+#endif
 }
 
 }  // namespace

@@ -16,6 +16,11 @@ namespace {
 
 // 4 * 4 accumulators, 4 weights and 4 activations of 32 registers.
 constexpr int kTileN = 4, kTileT = 4;
+// Rows of a quantized tile: 2 * 6 sums, as many of their integer parts, words of weights and of
+// activations in 32 registers; with scales for sixteens both parts live at a time.
+constexpr int kPanelN = 2, kPanelT = 6, kPanelTHalves = 4;
+// The dot's first factor is unsigned: activations with 128 added.
+constexpr uint8_t kActFlip = 0x80;
 
 struct f32x16 {
     __m512 v;
@@ -280,6 +285,47 @@ inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
     int32_t four;
     __builtin_memcpy(&four, a, 4);
     return {_mm512_dpbusd_epi32(acc.v, w.v, _mm512_set1_epi32(four))};
+}
+
+inline void i_renew(i32x16& a) {
+    asm volatile("" : "+v"(a.v));
+}
+
+// Weights of quantized tiles: four signed bytes of each row.
+struct w8x16 {
+    __m512i v;
+};
+inline w8x16 w_of(i32x16 q, int offset) {
+    return {_mm512_sub_epi8(q.v, _mm512_set1_epi8(char(offset)))};
+}
+inline w8x16 w_of(i8tile q, int) {
+    return {_mm512_xor_si512(q.v, _mm512_set1_epi8(char(0x80)))};
+}
+template <int N>
+inline i32x16 w_begin(const w8x16* w) {
+    __m512i sum = _mm512_setzero_si512();
+    for (int j = 0; j < N; ++j)
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(char(0x80)), w[j].v);
+    return {_mm512_sub_epi32(_mm512_setzero_si512(), sum)};
+}
+template <int R, int T, int N, int>
+inline void w_dots(i32x16 (*acc)[T], const w8x16* w, size_t w_stride, const uint8_t* const* a,
+                   int64_t at) {
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) {
+        __m512i q[R];
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+            q[r] = ((const w8x16*)((const uint8_t*)w + size_t(r) * w_stride))[j].v;
+#pragma GCC unroll 32
+        for (int t = 0; t < T; ++t) {
+            int32_t four;
+            __builtin_memcpy(&four, a[t] + at + 4 * j, 4);
+            const __m512i x = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+            for (int r = 0; r < R; ++r) acc[r][t].v = _mm512_dpbusd_epi32(acc[r][t].v, x, q[r]);
+        }
+    }
 }
 
 }  // namespace

@@ -25,6 +25,9 @@ namespace {
 
 // Rows of weights and of activations that one pass of the f32 and f16 kernels keeps in registers.
 constexpr int kTileN = 2, kTileT = 2;
+// Rows of a quantized tile, and what its dots want flipped in activations: nothing.
+constexpr int kPanelN = 1, kPanelT = 2, kPanelTHalves = 2;
+constexpr uint8_t kActFlip = 0;
 
 struct f32x16 {
     float v[16];
@@ -293,6 +296,46 @@ inline void i_turn4(i32x16* out, const uint8_t* p, size_t stride) {
 inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
     LANES for (int j = 0; j < 4; ++j) acc.v[i] += (w.v[i] >> 8 * j & 0xff) * int32_t(a[j]);
     return acc;
+}
+
+// To the compiler another value from here on; for measuring.
+inline void i_renew(i32x16& a) {
+    asm volatile("" : "+m"(a));
+}
+
+// Weights of quantized tiles: four signed bytes of each row.
+struct w8x16 {
+    int8_t v[16][4];
+};
+inline w8x16 w_of(i32x16 q, int offset) {
+    w8x16 w;
+    LANES for (int j = 0; j < 4; ++j) w.v[i][j] = int8_t((q.v[i] >> 8 * j & 0xff) - offset);
+    return w;
+}
+inline w8x16 w_of(i8tile q, int) {
+    w8x16 w;
+    LANES for (int j = 0; j < 4; ++j) w.v[i][j] = q.v[i][j];
+    return w;
+}
+// Where sums of N words begin, so that the dots that follow, with kActFlip in the activations, come
+// out right.
+template <int N>
+inline i32x16 w_begin(const w8x16*) {
+    return i32x16{};
+}
+// acc[r][t] += sum over N words j of their four products with bytes at + 4 j.. of a[t], exactly; the
+// words of the r-th 16 rows stand w_stride bytes after those before. Together: words whose products
+// are added within 16 bits.
+template <int R, int T, int N, int Together>
+inline void w_dots(i32x16 (*acc)[T], const w8x16* w, size_t w_stride, const uint8_t* const* a,
+                   int64_t at) {
+    for (int r = 0; r < R; ++r)
+        for (int t = 0; t < T; ++t)
+            for (int j = 0; j < N; ++j) {
+                const w8x16& q = ((const w8x16*)((const uint8_t*)w + size_t(r) * w_stride))[j];
+                LANES for (int b = 0; b < 4; ++b) acc[r][t].v[i] +=
+                    int32_t(q.v[i][b]) * int32_t(int8_t(a[t][at + 4 * j + b]));
+            }
 }
 
 #undef LANES
