@@ -207,8 +207,10 @@ engine::Sampling LocalBackend::sampling_for(const chat::SamplingRequest& asked) 
     s.min_p = asked.min_p.value_or(s.min_p);
     s.seed = asked.seed.value_or(s.seed);
     s.repeat_penalty = asked.repeat_penalty.value_or(s.repeat_penalty);
+    s.repeat_last_n = asked.repeat_last_n.value_or(s.repeat_last_n);
     s.presence_penalty = asked.presence_penalty.value_or(s.presence_penalty);
     s.frequency_penalty = asked.frequency_penalty.value_or(s.frequency_penalty);
+    if (!asked.logit_bias.empty()) s.logit_bias.clear();
     for (const auto& [id, bias] : asked.logit_bias) s.logit_bias.push_back({TokenId(id), bias});
     return s;
 }

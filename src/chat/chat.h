@@ -41,11 +41,11 @@ struct ToolCall {
 
 struct Message {
     Role role = Role::user;
-    std::vector<Part> parts;            // empty: no content
-    std::vector<ToolCall> tool_calls;   // assistant only
-    std::string tool_call_id;           // tool only
-    std::string name;                   // optional participant name
-    std::string thinking;               // assistant only; past reasoning handed back
+    std::vector<Part> parts;           // empty: no content
+    std::vector<ToolCall> tool_calls;  // assistant only
+    std::string tool_call_id;          // tool only
+    std::string name;                  // optional participant name
+    std::string thinking;              // assistant only; past reasoning handed back
 };
 // The text parts of a message, joined.
 std::string text_of(const Message& message);
@@ -79,6 +79,7 @@ struct SamplingRequest {
     std::optional<std::int64_t> top_k;  // >= 0; 0 is off
     std::optional<std::uint64_t> seed;
     std::optional<double> frequency_penalty, presence_penalty, repeat_penalty;
+    std::optional<std::int64_t> repeat_last_n;  // >= -1; 0 is off, -1 the whole text
     std::map<std::int32_t, double> logit_bias;  // token id -> [-100, 100]
 };
 
@@ -175,7 +176,8 @@ struct ToolCallDelta {
 struct AnswerDone {
     std::int64_t index = 0;
     FinishReason reason = FinishReason::stop;
-    // The generated ids without the end token, where they were asked for and the backend knows them.
+    // The generated ids without the end token, where they were asked for and the backend knows
+    // them.
     std::vector<std::int32_t> tokens = {};
 };
 struct Finished {

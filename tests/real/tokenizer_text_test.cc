@@ -114,26 +114,78 @@ TEST(TokenizerText, random_text_comes_back) {
     }
 }
 
-TEST(TokenizerText, a_megabyte_of_hostile_text_costs_at_most_12_times_a_tenth_of_it) {
+std::int64_t steps(const model::Tokenizer& t, const std::string& text) {
+    std::int64_t n = 0;
+    t.encode(text, plain(&n));
+    return n;
+}
+
+TEST(TokenizerText, hostile_repetitions_cost_in_proportion_to_their_length) {
     NEEDS_DATA(folder, "tokenizers");
     const std::string units[] = {" ",      "\n",        "a",          "1",  "1234567890",
                                  "的",     "中文汉字",  " \n",        "aB", "the",
                                  "ererin", "\xff",      "\xe4\xb8",   "<|", "<|endoftex",
                                  "<s",     "  \t\r\n ", "'s't're'LL", "=",  "a\xcc\x81"};
-    for (const char* name : {"vocab-llama-bpe-rebuilt", "ggml-vocab-deepseek-llm",
-                             "ggml-vocab-falcon", "ggml-vocab-llama-spm"}) {
+    for (const char* name : kVocabularies) {
         const auto model = open(folder, name);
-        // The windows of merging are the same in all; a tenth shows it for the rest.
-        const std::size_t n_small = std::string_view(name).ends_with("rebuilt") ? 100'000 : 20'000;
         for (const std::string& unit : units) {
-            const auto steps = [&](std::size_t n) {
-                std::string text;
-                while (text.size() < n) text += unit;
-                std::int64_t n_steps = 0;
-                model->tokenizer().encode(text, plain(&n_steps));
-                return n_steps;
-            };
-            EXPECT_LE(steps(10 * n_small), 12 * steps(n_small)) << name << ": " << unit;
+            std::string small, large;
+            while (small.size() < 20'000) small += unit;
+            while (large.size() < 200'000) large += unit;
+            const model::Tokenizer& t = model->tokenizer();
+            EXPECT_LE(steps(t, large), 12 * steps(t, small)) << name << ": " << unit;
+        }
+    }
+}
+
+// Characters that follow no pattern, from the sets that a pre-tokenizer does not cut, or cuts
+// often.
+struct Hostile {
+    const char* name;
+    char32_t (*next)(std::mt19937& random, std::size_t i);
+};
+constexpr Hostile kHostile[] = {
+    {"one letter", [](std::mt19937&, std::size_t) -> char32_t { return 'a'; }},
+    {"spaces", [](std::mt19937&, std::size_t) -> char32_t { return ' '; }},
+    {"digits", [](std::mt19937& random, std::size_t) -> char32_t { return '0' + random() % 10; }},
+    {"letters", [](std::mt19937& random, std::size_t) -> char32_t { return 'a' + random() % 26; }},
+    {"bytes as code points",
+     [](std::mt19937& random, std::size_t) -> char32_t { return random() % 256; }},
+    {"any code points",
+     [](std::mt19937& random, std::size_t) -> char32_t {
+         const char32_t c = random() % 0x110000;
+         return is_scalar(c) ? c : U'x';
+     }},
+    {"alternating scripts",
+     [](std::mt19937& random, std::size_t i) -> char32_t {
+         // Latin, Cyrillic, Greek, Hebrew, Arabic, Devanagari, Hiragana, Hangul
+         constexpr char32_t kFirst[] = {'a', 0x430, 0x3b1, 0x5d0, 0x627, 0x905, 0x3042, 0xac00};
+         return kFirst[i % 8] + random() % 20;
+     }},
+    {"CJK without spaces",
+     [](std::mt19937& random, std::size_t) -> char32_t { return 0x4e00 + random() % 3000; }},
+    {"emoji",
+     [](std::mt19937& random, std::size_t) -> char32_t { return 0x1f600 + random() % 80; }},
+    {"punctuation",
+     [](std::mt19937& random, std::size_t) -> char32_t {
+         return U"!?.,;:-_=+*/#~&%$@|^"[random() % 20];
+     }},
+};
+
+TEST(TokenizerText, a_megabyte_of_hostile_text_costs_at_most_12_times_a_tenth_of_it) {
+    NEEDS_DATA(folder, "tokenizers");
+    for (const char* name : kVocabularies) {
+        const auto model = open(folder, name);
+        for (const Hostile& hostile : kHostile) {
+            std::mt19937 random(23);
+            std::string text;
+            for (std::size_t i = 0; text.size() < 1'000'000; ++i)
+                append_utf8(text, hostile.next(random, i));
+            std::size_t tenth = text.size() / 10;
+            while ((static_cast<unsigned char>(text[tenth]) & 0xc0) == 0x80) ++tenth;
+            const model::Tokenizer& t = model->tokenizer();
+            EXPECT_LE(steps(t, text), 12 * steps(t, text.substr(0, tenth)))
+                << name << ": " << hostile.name;
         }
     }
 }

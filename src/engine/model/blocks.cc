@@ -1,7 +1,7 @@
 #include "engine/model/blocks.h"
 
-#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/format.h"
 #include "engine/kernels/kernels.h"
@@ -79,8 +79,9 @@ Result<std::int64_t> ArchKeys::count(std::string_view name, std::int64_t high,
 
 Result<float> ArchKeys::positive(std::string_view name, std::optional<double> fallback) const {
     HEARTH_TRY(const double v, gguf_.number(key(name), fallback));
-    const float f = v > 3.4e38 ? INFINITY : float(v);
-    if (!std::isfinite(f) || !(f > 0))
+    // Above 0 as f32 as well; what is beyond f32 has no defined conversion.
+    const float f = v > 0 && v <= double(std::numeric_limits<float>::max()) ? float(v) : 0.0f;
+    if (!(f > 0))
         return fail(
             ErrorKind::invalid_request,
             format("key {} is {}, expected a number above 0; the file is damaged", key(name), v));

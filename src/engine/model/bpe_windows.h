@@ -19,6 +19,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -39,23 +41,30 @@ struct BpeWindows {
     std::vector<BpeSymbol> window, next, pair;
 };
 
-// Appends to out the symbols of text. merge(piece, out) appends those of a piece taken alone; the
-// pieces are text's own bytes, and a piece may end inside a character.
+// Hands the symbols of text, in order, to take(std::span<const BpeSymbol>). merge(piece, out)
+// appends those of a piece taken alone; the pieces are text's own bytes, and a piece may end inside
+// a character. take_back() says that all taken so far was wrong and comes again from the start.
+// Nothing is kept here of what was taken: its memory would be touched for the first time with every
+// long text, which made a million bytes cost 14 times as much as a hundred thousand.
 // Requires: window_bytes >= 16.
-template <typename Merge>
-void merge_in_windows(std::string_view text, std::vector<BpeSymbol>& out, BpeWindows& buffers,
-                      const Merge& merge, std::size_t window_bytes = kBpeWindowBytes) {
-    if (text.size() <= window_bytes) return merge(text, out);
-    const std::size_t n_before = out.size();
+template <typename Merge, typename Take, typename TakeBack>
+void merge_in_windows(std::string_view text, BpeWindows& buffers, const Merge& merge,
+                      const Take& take, const TakeBack& take_back,
+                      std::size_t window_bytes = kBpeWindowBytes) {
     auto& [window, next, pair] = buffers;
+    window.clear();
+    if (text.size() <= window_bytes) {
+        merge(text, window);
+        return take(std::span<const BpeSymbol>(window));
+    }
     // Do the symbols left and right of `seam` stay two when their text is merged alone?
     const auto holds = [&](std::size_t seam, const BpeSymbol& left, const BpeSymbol& right) {
         pair.clear();
         merge(text.substr(seam - left.n_bytes, left.n_bytes + right.n_bytes), pair);
         return pair.size() == 2 && pair[0] == left && pair[1] == right;
     };
-    std::size_t at = 0, n = window_bytes;  // the window: its symbols hold beside those of out
-    window.clear();
+    std::size_t at = 0, n = window_bytes;  // the window: its symbols hold beside what was taken
+    std::optional<BpeSymbol> last;         // taken
     merge(text.substr(0, n), window);
     while (at + n < text.size()) {
         bool moved = false;
@@ -68,7 +77,8 @@ void merge_in_windows(std::string_view text, std::vector<BpeSymbol>& out, BpeWin
             next.clear();
             merge(text.substr(seam, window_bytes), next);
             if (!holds(seam, window[n_keep - 1], next[0])) continue;
-            out.insert(out.end(), window.begin(), window.begin() + std::ptrdiff_t(n_keep));
+            take(std::span<const BpeSymbol>(window).first(n_keep));
+            last = window[n_keep - 1];
             at = seam;
             n = std::min(window_bytes, text.size() - at);
             std::swap(window, next);
@@ -79,12 +89,14 @@ void merge_in_windows(std::string_view text, std::vector<BpeSymbol>& out, BpeWin
         n = std::min(2 * n, text.size() - at);
         window.clear();
         merge(text.substr(at, n), window);
-        if (out.size() > n_before && !holds(at, out.back(), window[0])) {
-            out.resize(n_before);
-            return merge(text, out);
+        if (last && !holds(at, *last, window[0])) {
+            take_back();
+            window.clear();
+            merge(text, window);
+            break;
         }
     }
-    out.insert(out.end(), window.begin(), window.end());
+    take(std::span<const BpeSymbol>(window));
 }
 
 }  // namespace hearth::model

@@ -87,7 +87,7 @@ void CpuDevice::reserve(std::int64_t rows, std::int64_t k) {
 }
 
 std::size_t CpuDevice::scratch_bytes() const {
-    std::size_t bytes = act_.bytes() + rope_.bytes();
+    std::size_t bytes = act_.bytes() + rope_.bytes() + routing_bytes_;
     for (const CpuMemory& memory : memory_) bytes += memory.bytes();
     return bytes;
 }

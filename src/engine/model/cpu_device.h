@@ -101,6 +101,7 @@ class CpuDevice final : public Device {
     }
     Mat make_mat(std::int64_t rows, std::int64_t cols) override;
     void reserve(std::int64_t rows, std::int64_t k) override;
+    void reserve_rope(std::int64_t n_rot) override { rope_.expect(n_rot); }
     std::size_t scratch_bytes() const override;
 
     void embed(Mat out, const Weight& w, std::span<const TokenId> ids) override;
@@ -170,6 +171,7 @@ class CpuDevice final : public Device {
     std::vector<CpuMemory> memory_;  // matrices, and copies of weights that cannot be used in place
     CpuMemory act_;                  // prepared activations of one matmul
     RopeTable rope_;
+    std::size_t routing_bytes_ = 0;  // of all that make_routing gave out
 };
 
 template <class F>

@@ -29,6 +29,12 @@ CpuRouting::CpuRouting(std::int64_t max_rows, std::int64_t n_expert, std::int64_
     parts_.resize(experts * kMaxShared + 1);
 }
 
+std::size_t CpuRouting::bytes() const {
+    const auto of = [](const auto& v) { return v.size() * sizeof(v[0]); };
+    return of(experts_) + of(weights_) + of(slot_of_) + of(row_of_) + of(first_) + of(active_) +
+           of(next_) + of(parts_);
+}
+
 void CpuRouting::begin(std::int64_t n_rows) {
     CHECK(n_rows >= 0 && n_rows <= max_rows_);
     n_rows_ = n_rows;
@@ -80,7 +86,9 @@ void choose(std::int32_t* experts, const float* logits, std::int64_t n_expert,
 
 std::unique_ptr<Routing> CpuDevice::make_routing(std::int64_t max_rows, std::int64_t n_expert,
                                                  std::int64_t n_used) {
-    return std::make_unique<CpuRouting>(max_rows, n_expert, n_used);
+    auto routing = std::make_unique<CpuRouting>(max_rows, n_expert, n_used);
+    routing_bytes_ += routing->bytes();
+    return routing;
 }
 
 // weight(i, r) = exp(logit - greatest) / sum, the sum over the chosen in rank order, or over all in

@@ -23,6 +23,7 @@ class CpuRouting final : public Routing {
     std::int64_t n_expert() const override { return n_expert_; }
     std::int64_t n_used() const override { return n_used_; }
 
+    std::size_t bytes() const;
     // Errors: none; Requires: n_rows <= max_rows.
     void begin(std::int64_t n_rows);
     // Experts and weights of a row, to be written; then group() derives the slots.

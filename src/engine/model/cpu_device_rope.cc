@@ -18,7 +18,12 @@ void RopeTable::reserve(std::int64_t n_rows) {
     sin_.reset(static_cast<float*>(std::calloc(std::size_t(n_rows) * kPairs, sizeof(float))));
     CHECK(cos_ && sin_);
     params_ = {};
-    n_pairs_ = 0;
+}
+
+void RopeTable::expect(std::int64_t n_rot) {
+    CHECK(n_rot >= 0 && n_rot <= kCpuHeadDimMax);
+    n_pairs_ = std::max(n_pairs_, n_rot / 2);
+    params_ = {};
 }
 
 std::size_t RopeTable::bytes() const {

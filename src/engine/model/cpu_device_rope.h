@@ -24,6 +24,8 @@ namespace hearth::model {
 class RopeTable {
   public:
     void reserve(std::int64_t n_rows);
+    // How many values of a head turn, so that bytes() counts what steps will touch.
+    void expect(std::int64_t n_rot);
     std::size_t bytes() const;
     // Requires: at most the reserved rows in slices; params.n_rot even and at most kCpuHeadDimMax.
     void update(std::span<const Slice> slices, const RopeParams& params);

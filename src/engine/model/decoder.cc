@@ -67,6 +67,9 @@ Status read_rope(const ArchKeys& keys, Config& c) {
     HEARTH_TRY(const auto scaling, keys.text("rope.scaling.type", "none"));
     HEARTH_TRY(const float factor, keys.positive("rope.scaling.factor", 1.0));
     c.rope_freq_scale = scaling == "linear" ? 1.0f / factor : 1.0f;
+    if (!std::isfinite(c.rope_freq_scale))
+        return unsupported(format("key {} is {}, too small to divide by; the file is damaged",
+                                  keys.key("rope.scaling.factor"), factor));
     return {};
 }
 
@@ -207,6 +210,7 @@ Result<Scratch> Scratch::make(Device& device, const Config& c, std::int64_t max_
     device.reserve(std::max(max_rows, max_logits), std::max(c.n_embd, q));
     // The device keeps what goes into an expert for every slot.
     device.reserve(n_slots, mixed ? std::max(n_ff, c.n_embd) : n_ff);
+    device.reserve_rope(c.n_rot);
     return s;
 }
 

@@ -110,6 +110,10 @@ class Device {
     virtual Mat make_mat(std::int64_t rows, std::int64_t cols) = 0;
     // Called once after load, so that activations of the widest matmul have their room.
     virtual void reserve(std::int64_t rows, std::int64_t k) = 0;
+    // The same for rope over heads of which n_rot values turn; without it the first step learns
+    // that.
+    virtual void reserve_rope(std::int64_t /*n_rot*/) {}
+    // What a step works in. Requires, for a number that steps do not move: all is reserved.
     virtual std::size_t scratch_bytes() const = 0;
 
     // out[i, :] = row ids[i] of w

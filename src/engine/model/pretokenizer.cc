@@ -293,6 +293,10 @@ constexpr PreRule kRules[] = {
 
 }  // namespace
 
+std::span<const PreRule> pre_rules() {
+    return kRules;
+}
+
 const PreRule* find_pre_rule(std::string_view name) {
     for (const PreRule& rule : kRules)
         if (name == rule.name) return &rule;

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 namespace hearth::model {
@@ -31,6 +32,8 @@ struct PreRule {
     bool add_bos;      // where the file does not say
 };
 
+// All of them; the first is the default.
+std::span<const PreRule> pre_rules();
 // Null if no rule has that name.
 const PreRule* find_pre_rule(std::string_view name);
 // The rule for files that name none, or one that we do not know.

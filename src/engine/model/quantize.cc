@@ -1,12 +1,16 @@
 #include "engine/model/quantize.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cctype>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "base/check.h"
@@ -83,6 +87,11 @@ class Quantizer {
 
     Result<QuantizeReport> run(const std::string& path,
                                const std::function<void(std::int64_t, std::int64_t)>& progress) {
+        // The new file is renamed onto the path, which would put it in the place of a device.
+        struct stat info;
+        if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+            return fail(ErrorKind::invalid_request,
+                        format("{} exists and is no regular file; give the path of a file", path));
         const std::string beside = path + random_id(".new-");
         file_.reset(fopen(beside.c_str(), "wbx"));
         if (!file_)
@@ -218,9 +227,11 @@ class Quantizer {
     Status write_tensor(const Out& out) {
         const GgufTensor& tensor = *out.tensor;
         report_.bytes_in += tensor.bytes.size();
-        if (out.type == tensor.type)
-            return put({reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size()});
         const hearth_format* from = hearth_format_find(&kernels_, tensor.type);
+        if (out.type == tensor.type) {
+            if (from) HEARTH_CHECK_OK(check_copied(tensor, *from));
+            return put({reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size()});
+        }
         const hearth_format* to = hearth_format_find(&kernels_, out.type);
         if (!from || !to)
             return fail(ErrorKind::invalid_request,
@@ -230,22 +241,102 @@ class Quantizer {
         ++report_.n_quantized;
         // A slab of rows at a time, so that memory stays small whatever the model.
         const std::int64_t row = tensor.shape.back(), n_rows = tensor.n_values() / row;
-        const std::size_t in_bytes = tensor.bytes.size() / std::size_t(n_rows);
         const std::size_t out_bytes = out.bytes / std::size_t(n_rows);
-        const std::int64_t slab = std::clamp<std::int64_t>((64 << 20) / (row * 4), 1,
-                                                           std::min<std::int64_t>(n_rows, 1 << 19));
+        const std::int64_t slab = slab_rows(row, n_rows);
         floats_.resize(std::size_t(slab * row));
         bytes_.resize(std::size_t(slab) * out_bytes);
         for (std::int64_t at = 0; at < n_rows; at += slab) {
             const std::int64_t n = std::min(slab, n_rows - at);
+            FirstBad bad;
             pool_.run(n, [&](std::int64_t i) {
                 float* values = floats_.data() + i * row;
-                from->decode(values, tensor.bytes.data() + std::size_t(at + i) * in_bytes, row);
-                to->encode(bytes_.data() + std::size_t(i) * out_bytes, values, row);
+                char* bytes = bytes_.data() + std::size_t(i) * out_bytes;
+                decode_row(values, tensor, *from, at + i);
+                // Encoders require finite values; what they write may still be none: a scale, or
+                // a value by itself, beyond the largest of 16 bits.
+                if (!all_finite(values, row)) return bad.note(at + i);
+                to->encode(bytes, values, row);
+                to->decode(values, bytes, row);
+                if (!all_finite(values, row)) bad.note(at + i);
             });
+            if (const std::int64_t r = bad.row(); r >= 0) return refuse(tensor, *from, *to, r);
             HEARTH_CHECK_OK(put({bytes_.data(), std::size_t(n) * out_bytes}));
         }
         return {};
+    }
+
+    // The first row that something is wrong with, whichever thread meets it first.
+    class FirstBad {
+      public:
+        void note(std::int64_t row) {
+            std::int64_t known = row_.load();
+            while (row < known && !row_.compare_exchange_weak(known, row)) {
+            }
+        }
+        std::int64_t row() const { return row_ == kNone ? -1 : row_.load(); }
+
+      private:
+        static constexpr std::int64_t kNone = INT64_MAX;
+        std::atomic<std::int64_t> row_ = kNone;
+    };
+
+    static std::int64_t slab_rows(std::int64_t row, std::int64_t n_rows) {
+        return std::clamp<std::int64_t>((64 << 20) / (row * 4), 1,
+                                        std::min<std::int64_t>(n_rows, 1 << 19));
+    }
+
+    // Without a branch, so that it costs little beside the encoders.
+    static bool all_finite(const float* values, std::int64_t n) {
+        constexpr std::uint32_t kExponent = 0x7f800000;  // all ones: infinity or NaN
+        bool bad = false;
+        for (std::int64_t i = 0; i < n; ++i)
+            bad |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) == kExponent;
+        return !bad;
+    }
+
+    static void decode_row(float* values, const GgufTensor& tensor, const hearth_format& from,
+                           std::int64_t i) {
+        const std::int64_t row = tensor.shape.back();
+        const std::size_t bytes = tensor.bytes.size() / std::size_t(tensor.n_values() / row);
+        from.decode(values, tensor.bytes.data() + std::size_t(i) * bytes, row);
+    }
+
+    // What is copied is looked at as well: a file that cannot answer is not worth its name.
+    Status check_copied(const GgufTensor& tensor, const hearth_format& from) {
+        const std::int64_t row = tensor.shape.back(), n_rows = tensor.n_values() / row;
+        const std::int64_t slab = slab_rows(row, n_rows);
+        floats_.resize(std::size_t(slab * row));
+        FirstBad bad;
+        for (std::int64_t at = 0; at < n_rows && bad.row() < 0; at += slab)
+            pool_.run(std::min(slab, n_rows - at), [&](std::int64_t i) {
+                float* values = floats_.data() + i * row;
+                decode_row(values, tensor, from, at + i);
+                if (!all_finite(values, row)) bad.note(at + i);
+            });
+        return bad.row() < 0 ? Status() : refuse(tensor, from, from, bad.row());
+    }
+
+    // The error for that row: a value that is none or, where all are, the greatest.
+    Status refuse(const GgufTensor& tensor, const hearth_format& from, const hearth_format& to,
+                  std::int64_t row_at) {
+        const std::int64_t row = tensor.shape.back();
+        floats_.resize(std::size_t(row));
+        decode_row(floats_.data(), tensor, from, row_at);
+        const auto rank = [](float v) {
+            return std::isfinite(v) ? std::fabs(v) : std::numeric_limits<float>::infinity();
+        };
+        const auto worst = std::max_element(floats_.begin(), floats_.end(),
+                                            [&](float a, float b) { return rank(a) < rank(b); });
+        const auto col = worst - floats_.begin();
+        if (!std::isfinite(*worst))
+            return fail(ErrorKind::invalid_request,
+                        format("{} holds {} at row {}, column {}: the file is damaged, or was "
+                               "written after a training that diverged; fetch or convert it again",
+                               tensor.name, *worst, row_at, col));
+        return fail(ErrorKind::invalid_request,
+                    format("{} holds {} at row {}, column {}, more than {} can: its blocks would "
+                           "become infinite; write the model as bf16 or f32",
+                           tensor.name, *worst, row_at, col, to.name));
     }
 
     static std::string type_name(std::uint32_t type) {

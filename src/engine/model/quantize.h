@@ -40,8 +40,10 @@ struct QuantizeReport {
 };
 
 // progress: tensors done and all; called between tensors.
-// Errors: invalid_request for a source format without kernels, or what writing says. The file
-// appears under its name only when it is complete.
+// Errors: invalid_request for a source format without kernels, for a weight that is no finite
+// number or becomes none in the format (naming tensor, place and value), for an out_path that names
+// something else than a file, or what writing says. The file appears under its name only when it is
+// complete; after an error nothing of it is left, and what had the name before still has it.
 Result<QuantizeReport> quantize(const Gguf& in, const std::string& out_path,
                                 const QuantizeType& type, ThreadPool& pool,
                                 const std::function<void(std::int64_t, std::int64_t)>& progress);

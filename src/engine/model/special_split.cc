@@ -38,6 +38,7 @@ void SpecialSplit::add(std::string_view text, std::int32_t token, bool user_defi
 }
 
 void SpecialSplit::finish() {
+    for (const std::int32_t length : lengths_) reach_ += std::size_t(length);
     for (std::size_t i = 1; i < nodes_.size(); ++i) {
         const std::int32_t parent = nodes_[i].parent;
         const Node& above = nodes_[std::size_t(parent)];
@@ -55,66 +56,105 @@ std::int32_t SpecialSplit::usable(std::int32_t node, bool parse_special) const {
     return -1;
 }
 
-std::vector<SpecialSplit::Match> SpecialSplit::longest_matches(std::string_view text,
-                                                               bool parse_special,
-                                                               std::int64_t& steps) const {
-    std::vector<Match> out;
-    for (std::size_t at = 0; at < text.size(); ++at) {
+SpecialSplit::Parts::Parts(const SpecialSplit& split, std::string_view text, bool parse_special,
+                           std::int64_t* n_steps, std::size_t stretch_bytes)
+    : split_(split),
+      text_(text),
+      parse_special_(parse_special),
+      n_steps_(n_steps),
+      // Reading more than is decided must not cost more than deciding does.
+      stretch_bytes_(std::max(stretch_bytes, split.reach_)) {
+    if (split.lengths_.empty()) decided_ = text.size();
+}
+
+// The longest match at each place of a stretch.
+void SpecialSplit::Parts::find_matches(std::string_view stretch) {
+    open_.clear();
+    std::int64_t steps = 0;
+    for (std::size_t at = 0; at < stretch.size(); ++at) {
         std::int32_t node = 0;
         std::size_t end = at;
-        for (; end < text.size(); ++end) {
-            const std::int32_t to = child(node, text[end]);
+        for (; end < stretch.size(); ++end) {
+            const std::int32_t to = split_.child(node, stretch[end]);
             if (to < 0) break;
             node = to;
         }
         steps += std::int64_t(end - at) + 1;
-        if (const std::int32_t best = usable(node, parse_special); best > 0)
-            out.push_back({at, best});
+        if (const std::int32_t best = split_.usable(node, parse_special_); best > 0)
+            open_.push_back({at, best});
     }
-    return out;
+    if (n_steps_) *n_steps_ += steps;
 }
 
-std::vector<SpecialSplit::Part> SpecialSplit::split(std::string_view text, bool parse_special,
-                                                    std::int64_t* n_steps) const {
-    if (text.empty()) return {};
-    if (lengths_.empty()) return {{text, -1}};
+// From the longest length down, each match that overlaps none before it wins; others shrink.
+void SpecialSplit::Parts::hand_out(std::size_t n_bytes) {
+    won_.clear();
+    taken_.assign(open_.empty() ? 0 : n_bytes, false);
     std::int64_t steps = 0;
-    std::vector<Match> open = longest_matches(text, parse_special, steps);
-    std::vector<Match> won;
-    std::vector<bool> taken(open.empty() ? 0 : text.size());
-    for (const std::int32_t length : lengths_) {
-        if (open.empty()) break;
-        steps += std::int64_t(open.size());
+    for (const std::int32_t length : split_.lengths_) {
+        if (open_.empty()) break;
+        steps += std::int64_t(open_.size());
         std::size_t kept = 0;
-        for (Match m : open) {
-            const Node& node = nodes_[std::size_t(m.node)];
+        for (Match m : open_) {
+            const Node& node = split_.nodes_[std::size_t(m.node)];
             if (node.length == length) {
                 // What was taken before is at least this long, so it covers an end of any overlap.
                 const std::size_t end = m.at + std::size_t(length);
-                if (!taken[m.at] && !taken[end - 1]) {
-                    std::fill(taken.begin() + std::ptrdiff_t(m.at),
-                              taken.begin() + std::ptrdiff_t(end), true);
-                    won.push_back(m);
+                if (!taken_[m.at] && !taken_[end - 1]) {
+                    std::fill(taken_.begin() + std::ptrdiff_t(m.at),
+                              taken_.begin() + std::ptrdiff_t(end), true);
+                    won_.push_back(m);
                     continue;
                 }
-                m.node = usable(node.shorter, parse_special);
+                m.node = split_.usable(node.shorter, parse_special_);
             }
-            if (m.node > 0) open[kept++] = m;
+            if (m.node > 0) open_[kept++] = m;
         }
-        open.resize(kept);
+        open_.resize(kept);
     }
-    std::sort(won.begin(), won.end(), [](const Match& a, const Match& b) { return a.at < b.at; });
-    std::vector<Part> parts;
-    std::size_t at = 0;
-    for (const Match& m : won) {
-        const Node& node = nodes_[std::size_t(m.node)];
-        if (m.at > at) parts.push_back({text.substr(at, m.at - at), -1});
-        parts.push_back({text.substr(m.at, std::size_t(node.length)), node.token});
-        at = m.at + std::size_t(node.length);
+    std::sort(won_.begin(), won_.end(), [](const Match& a, const Match& b) { return a.at < b.at; });
+    if (n_steps_) *n_steps_ += steps;
+}
+
+// Decides the next stretch. It begins behind all matches that won, so that nothing on its left
+// matters to it.
+void SpecialSplit::Parts::decide() {
+    const std::string_view stretch = text_.substr(decided_, stretch_bytes_ + split_.reach_);
+    find_matches(stretch);
+    hand_out(stretch.size());
+    won_begin_ = decided_;
+    n_given_ = 0;
+    if (decided_ + stretch.size() == text_.size()) {
+        decided_ = text_.size();
+        return;
     }
-    if (at < text.size()) parts.push_back({text.substr(at), -1});
-    if (n_steps) *n_steps += steps;
-    return parts;
+    while (!won_.empty() && won_.back().at >= stretch_bytes_) won_.pop_back();
+    std::size_t end = stretch_bytes_;
+    if (!won_.empty()) {
+        const Match& last = won_.back();
+        end = std::max(end, last.at + std::size_t(split_.nodes_[std::size_t(last.node)].length));
+    }
+    decided_ += end;
+}
+
+bool SpecialSplit::Parts::next(Part& part) {
+    while (n_given_ == won_.size() && decided_ < text_.size()) decide();
+    if (n_given_ == won_.size()) {  // the rest is plain
+        part = {text_.substr(at_), -1};
+        at_ = text_.size();
+        return !part.text.empty();
+    }
+    const Match& m = won_[n_given_];
+    const std::size_t begin = won_begin_ + m.at;
+    if (begin > at_) {
+        part = {text_.substr(at_, begin - at_), -1};
+    } else {
+        const Node& node = split_.nodes_[std::size_t(m.node)];
+        part = {text_.substr(begin, std::size_t(node.length)), node.token};
+        ++n_given_;
+    }
+    at_ += part.text.size();
+    return true;
 }
 
 }  // namespace hearth::model

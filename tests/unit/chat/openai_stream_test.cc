@@ -353,6 +353,7 @@ ChatRequest random_request(std::mt19937& random) {
     maybe(r.sampling.frequency_penalty, -0.5);
     maybe(r.sampling.presence_penalty, 1.5);
     maybe(r.sampling.repeat_penalty, 1.1);
+    maybe(r.sampling.repeat_last_n, std::int64_t(random() % 100) - 1);
     if (random() % 2) r.sampling.logit_bias = {{5, -100}, {50256, 12.5}};
     maybe(r.max_output_tokens, std::int64_t(1 + random() % 1000));
     if (random() % 2) r.stop = {"\n", random_text(random)};
@@ -382,6 +383,7 @@ TEST(OpenAiStream, a_request_survives_the_way_to_an_upstream) {
         EXPECT_TRUE(back->stream && back->include_usage);
         // Beyond what the writer itself would show the same way twice.
         EXPECT_EQ(back->sampling.seed, request.sampling.seed) << seed;
+        EXPECT_EQ(back->sampling.repeat_last_n, request.sampling.repeat_last_n) << seed;
         EXPECT_EQ(back->sampling.logit_bias, request.sampling.logit_bias) << seed;
         EXPECT_EQ(back->stop, request.stop) << seed;
         EXPECT_EQ(back->n, request.n) << seed;

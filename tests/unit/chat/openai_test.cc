@@ -63,6 +63,7 @@ TEST(OpenAi, reads_options_and_ignores_what_it_does_not_know) {
         "max_completion_tokens":7,"max_tokens":9,"stop":["a","b"],"stream":true,
         "stream_options":{"include_usage":true,"include_obfuscation":false},"logprobs":true,
         "top_logprobs":3,"frequency_penalty":-1,"presence_penalty":1,"repeat_penalty":1.1,
+        "repeat_last_n":-1,
         "logit_bias":{"50256":-100},"chat_template_kwargs":{"enable_thinking":false},
         "user":"u","metadata":{"a":"b"},"unheard_of":[1],"parallel_tool_calls":false,"service_tier":null,
         "reasoning_effort":"low")");
@@ -70,6 +71,8 @@ TEST(OpenAi, reads_options_and_ignores_what_it_does_not_know) {
     EXPECT_EQ(r->sampling.temperature, 0.5);
     EXPECT_EQ(r->sampling.top_k, 40);
     EXPECT_EQ(r->sampling.seed, std::uint64_t(-3));
+    EXPECT_EQ(r->sampling.repeat_penalty, 1.1);
+    EXPECT_EQ(r->sampling.repeat_last_n, -1);
     EXPECT_EQ(r->n, 2);
     EXPECT_EQ(r->max_output_tokens, 7);
     EXPECT_EQ(r->stop, (std::vector<std::string>{"a", "b"}));
@@ -82,10 +85,12 @@ TEST(OpenAi, reads_options_and_ignores_what_it_does_not_know) {
 }
 
 TEST(OpenAi, null_is_absent_and_single_values_are_lists) {
-    const auto r = read_with(R"("temperature":null,"stop":"x","tools":null,"max_tokens":-1,"n":null,
+    const auto r = read_with(
+        R"("temperature":null,"repeat_last_n":null,"stop":"x","tools":null,"max_tokens":-1,"n":null,
         "response_format":null,"tool_choice":null,"stream":null,"seed":18446744073709551615,"top_p":0)");
     ASSERT_TRUE(r) << r.error().message;
     EXPECT_FALSE(r->sampling.temperature);
+    EXPECT_FALSE(r->sampling.repeat_last_n);
     EXPECT_EQ(r->stop, std::vector<std::string>{"x"});
     EXPECT_FALSE(r->max_output_tokens);
     EXPECT_EQ(r->sampling.seed, UINT64_MAX);
@@ -127,6 +132,11 @@ TEST(OpenAi, refuses_wrong_types_and_ranges_and_names_the_field) {
         {R"("temperature":"hot")", "temperature"},
         {R"("temperature":2.1)", "temperature"},
         {R"("top_p":-0.1)", "top_p"},
+        {R"("repeat_penalty":0)", "repeat_penalty"},
+        {R"("repeat_last_n":-2)", "repeat_last_n"},
+        {R"("repeat_last_n":2147483648)", "repeat_last_n"},
+        {R"("repeat_last_n":64.5)", "repeat_last_n"},
+        {R"("repeat_last_n":"all")", "repeat_last_n"},
         {R"("n":0)", "n"},
         {R"("n":1000)", "n"},
         {R"("max_tokens":0)", "max_tokens"},

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <random>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -32,9 +33,9 @@ struct Ranks {
             symbols.erase(symbols.begin() + std::ptrdiff_t(best) + 1);
         }
         for (const std::string& s : symbols) {
-            int id = 0;  // tells texts apart
-            for (const char c : s) id = id * 5 + c - 'a' + 1;
-            out.push_back({std::uint32_t(s.size()), id});
+            std::uint32_t id = 0;  // tells texts apart
+            for (const char c : s) id = id * 257 + static_cast<unsigned char>(c) + 1;
+            out.push_back({std::uint32_t(s.size()), std::int32_t(id >> 1)});
         }
     }
 };
@@ -54,10 +55,34 @@ Ranks random_ranks(std::mt19937& random, int n_letters) {
     return out;
 }
 
+struct Windowed {
+    std::vector<BpeSymbol> symbols;
+    int n_whole = 0, n_taken_back = 0;
+};
+
+Windowed in_windows(const Ranks& ranks, const std::string& text, std::size_t window_bytes) {
+    Windowed out;
+    static BpeWindows buffers;  // what is left of a text does not matter to the next one
+    merge_in_windows(
+        text, buffers,
+        [&](std::string_view piece, std::vector<BpeSymbol>& symbols) {
+            out.n_whole += piece.size() == text.size();
+            ranks.merge(piece, symbols);
+        },
+        [&](std::span<const BpeSymbol> symbols) {
+            out.symbols.insert(out.symbols.end(), symbols.begin(), symbols.end());
+        },
+        [&] {
+            ++out.n_taken_back;
+            out.symbols.clear();
+        },
+        window_bytes);
+    return out;
+}
+
 TEST(BpeWindows, give_what_merging_the_whole_text_gives) {
     const unsigned seed = 5;
     std::mt19937 random(seed);
-    BpeWindows buffers;
     std::int64_t n_whole = 0;
     for (int i = 0; i < 3000; ++i) {
         const int n_letters = 1 + int(random() % 3);
@@ -68,19 +93,34 @@ TEST(BpeWindows, give_what_merging_the_whole_text_gives) {
             text += text.size() >= period && random() % 10
                         ? text[text.size() - period]
                         : char('a' + random() % unsigned(n_letters));
-        std::vector<BpeSymbol> expected, got(1);  // what is there before stays
+        std::vector<BpeSymbol> expected;
         ranks.merge(text, expected);
-        expected.insert(expected.begin(), BpeSymbol());
-        merge_in_windows(
-            text, got, buffers,
-            [&](std::string_view piece, std::vector<BpeSymbol>& out) {
-                n_whole += text.size() > 40 && piece.size() == text.size();
-                ranks.merge(piece, out);
-            },
-            16 + random() % 10);
-        ASSERT_EQ(got, expected) << text << ", case " << i << " of seed " << seed;
+        const Windowed got = in_windows(ranks, text, 16 + random() % 10);
+        n_whole += text.size() > 40 && got.n_whole > 0;
+        ASSERT_EQ(got.symbols, expected) << text << ", case " << i << " of seed " << seed;
     }
     EXPECT_LT(n_whole, 600);  // windows are the rule
+}
+
+// Letters that are all different, each joining its right neighbour sooner than its left one: the
+// pairs are laid from the end of the text, so that the first windows are wrong for half the
+// lengths.
+TEST(BpeWindows, take_back_what_a_far_end_changes) {
+    Ranks ranks;
+    std::string row;
+    for (int i = 0; i < 200; ++i) row += char(i + 1);
+    for (int i = 0; i + 1 < 200; ++i)
+        ranks.ranks[{row.substr(std::size_t(i), 1), row.substr(std::size_t(i) + 1, 1)}] = 200 - i;
+    int n_taken_back = 0;
+    for (std::size_t n = 17; n <= row.size(); ++n) {
+        const std::string text = row.substr(0, n);
+        std::vector<BpeSymbol> expected;
+        ranks.merge(text, expected);
+        const Windowed got = in_windows(ranks, text, 16);
+        ASSERT_EQ(got.symbols, expected) << n;
+        n_taken_back += got.n_taken_back;
+    }
+    EXPECT_GT(n_taken_back, 0);
 }
 
 }  // namespace

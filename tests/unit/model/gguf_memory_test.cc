@@ -1,4 +1,5 @@
-// Parsing takes at most 4 times the file's size of memory, whatever the file says.
+// Parsing takes at most 4 times the file's size of memory, whatever the file says; encoding takes
+// little beside the tokens, whatever the text.
 //
 // This test program's operator new counts what is live, in the sizes that the allocator really
 // gave. Sanitizers bring an operator new of their own, which must stay: there the tests are left
@@ -9,9 +10,12 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "base/sanitized.h"
 #include "engine/model/gguf.h"
+#include "engine/model/tokenizer.h"
 #include "support/gguf_writer.h"
 
 namespace {
@@ -119,6 +123,40 @@ TEST(GgufMemory, counts_that_a_file_only_claims_reserve_nothing) {
         for (const std::uint32_t element : {0u, 4u, 8u, 9u, 12u})
             EXPECT_LT(share(test::GgufWriter().raw("k", 9, le(element) + le(n) + rest).bytes()),
                       4.0);
+    }
+}
+
+// What grows with the text is touched for the first time with every long text, and touching it
+// costs more than merging does: a million bytes then cost 17 times as much as a hundred thousand.
+TEST(TokenizerMemory, a_long_text_takes_little_beside_its_tokens) {
+    if (HEARTH_SANITIZED) GTEST_SKIP() << "a sanitizer allocates here";
+    const std::vector<std::string> texts = {"<unk>", "<s>", "</s>", "a", "b", "ab", "\xe2\x96\x81"};
+    const std::vector<std::int32_t> types = {2, 3, 3, 1, 1, 1, 1};
+    for (const char* kind : {"llama", "gpt2"}) {
+        const std::string file = test::GgufWriter()
+                                     .text("tokenizer.ggml.model", kind)
+                                     .text("tokenizer.ggml.pre", "llama-bpe")
+                                     .texts("tokenizer.ggml.tokens", texts)
+                                     .i32s("tokenizer.ggml.token_type", types)
+                                     .texts("tokenizer.ggml.merges", {"a b"})
+                                     .u32("tokenizer.ggml.unknown_token_id", 0)
+                                     .bytes();
+        const auto gguf = Gguf::parse(std::as_bytes(std::span(file)));
+        ASSERT_TRUE(gguf);
+        const auto tokenizer = make_tokenizer(*gguf);
+        ASSERT_TRUE(tokenizer);
+        for (const std::string unit : {"a", "ab", "?", "<s>", "<s>a", "\xff"}) {
+            std::string text;
+            while (text.size() < 2'000'000) text += unit;
+            const std::int64_t before = live_bytes;
+            live_bytes_max = before;
+            const auto ids = (*tokenizer)->encode(text, {});
+            // An id for each byte at most; SentencePiece reads a copy, where spaces have 3 bytes.
+            const auto n = std::int64_t(text.size());
+            const std::int64_t bound = n * std::int64_t(sizeof(TokenId)) +
+                                       (kind == std::string("llama") ? n : 0) + (1 << 20);
+            EXPECT_LT(live_bytes_max - before, bound) << kind << ": " << unit;
+        }
     }
 }
 

@@ -9,8 +9,8 @@
 #include <fstream>
 #include <random>
 
-#include "base/sanitized.h"
 #include "base/file.h"
+#include "base/sanitized.h"
 #include "engine/model/model.h"
 #include "engine/model/model_file.h"
 #include "support/data.h"
@@ -31,22 +31,211 @@ Result<std::unique_ptr<Model>> load_bytes(std::string_view file, Device& device)
         device, {.max_rows = 64, .max_logits = 64});
 }
 
+// Every place to cut a file at: each 4 KB, and one byte before the end.
+std::vector<std::size_t> cuts_of(std::size_t size) {
+    std::vector<std::size_t> cuts;
+    for (std::size_t n = 0; n < size; n += 4096) cuts.push_back(n);
+    cuts.push_back(size - 1);
+    return cuts;
+}
+
 TEST(Robustness, a_file_cut_at_every_4_KB_is_refused) {
     auto device = make_cpu_device("", 1);
-    for (const char* family : test::kFamilies) {
-        const std::string file = tiny_model(tiny_of(family, test::kQ8_0)).bytes();
-        ASSERT_TRUE(load_bytes(file, **device));
-        const std::string path = test::temp_folder() + "/cut.gguf";
-        for (std::size_t n = 0; n < file.size(); n += 4096) {
-            const auto model = load_bytes(std::string_view(file).substr(0, n), **device);
-            ASSERT_FALSE(model) << family << " cut at " << n;
-            EXPECT_EQ(model.error().kind, ErrorKind::invalid_request) << model.error().message;
-            // And from disk, where the bytes after the end are not even mapped.
-            ASSERT_TRUE(write_file(path, std::string_view(file).substr(0, n)));
-            EXPECT_FALSE(Model::load({.name = "cut", .path = path, .bytes = {}}, **device, {}))
-                << n;
+    for (const char* family : test::kFamilies)
+        for (const std::uint32_t version : {2u, 3u}) {
+            const std::string file = tiny_model(tiny_of(family, test::kQ8_0)).bytes(version);
+            const auto whole = load_bytes(file, **device);
+            ASSERT_TRUE(whole) << whole.error().message;
+            EXPECT_EQ((*whole)->gguf().version(), version);
+            ASSERT_GT(file.size(), 10 * 4096u);
+            const std::string path = test::temp_folder() + "/cut.gguf";
+            for (const std::size_t n : cuts_of(file.size())) {
+                const auto model = load_bytes(std::string_view(file).substr(0, n), **device);
+                ASSERT_FALSE(model) << family << " cut at " << n;
+                EXPECT_EQ(model.error().kind, ErrorKind::invalid_request) << model.error().message;
+                // And from disk, where the bytes after the end are not even mapped.
+                ASSERT_TRUE(write_file(path, std::string_view(file).substr(0, n)));
+                const auto cut =
+                    Model::load({.name = "cut", .path = path, .bytes = {}}, **device, {});
+                ASSERT_FALSE(cut) << family << " cut at " << n;
+                EXPECT_EQ(cut.error().kind, ErrorKind::invalid_request) << cut.error().message;
+            }
         }
-        EXPECT_FALSE(load_bytes(std::string_view(file).substr(0, file.size() - 1), **device));
+}
+
+TEST(Robustness, a_part_cut_at_every_4_KB_is_refused_by_name) {
+    auto device = make_cpu_device("", 1);
+    constexpr int kParts = 3;
+    for (const char* family : test::kFamilies)
+        for (const std::uint32_t version : {2u, 3u}) {
+            const std::string stem = test::temp_folder() + "/m";
+            const TinyModel shape = tiny_of(family, test::kQ8_0);
+            const auto tensors = test::tiny_tensors(shape);
+            std::vector<std::string> paths, files;
+            for (int part = 0; part < kParts; ++part) {
+                test::GgufWriter w;
+                if (part == 0) test::write_metadata(w, shape);
+                w.raw("split.no", 2, test::le(std::uint16_t(part)));
+                w.raw("split.count", 2, test::le(std::uint16_t(kParts)));
+                for (std::size_t i = std::size_t(part); i < tensors.size(); i += kParts)
+                    w.tensor(tensors[i].name, tensors[i].shape, tensors[i].type, tensors[i].bytes);
+                paths.push_back(ShardName{stem, 1, kParts}.path_of(part + 1));
+                files.push_back(w.bytes(version));
+                ASSERT_TRUE(write_file(paths.back(), files.back()));
+            }
+            const auto load = [&] {
+                return Model::load({.name = "cut", .path = paths[0], .bytes = {}}, **device, {});
+            };
+            ASSERT_TRUE(load());
+            for (std::size_t part = 0; part < kParts; ++part) {
+                for (const std::size_t n : cuts_of(files[part].size())) {
+                    ASSERT_TRUE(
+                        write_file(paths[part], std::string_view(files[part]).substr(0, n)));
+                    const auto model = load();
+                    ASSERT_FALSE(model) << family << " part " << part + 1 << " cut at " << n;
+                    EXPECT_EQ(model.error().kind, ErrorKind::invalid_request);
+                    EXPECT_TRUE(part == 0 ||
+                                model.error().message.find(paths[part]) != std::string::npos)
+                        << model.error().message;
+                }
+                ASSERT_TRUE(write_file(paths[part], files[part]));
+            }
+            ASSERT_TRUE(load());
+        }
+}
+
+// Metadata of the family's file with some keys replaced by other values of any type.
+struct Key {
+    std::string name;  // after the architecture's name
+    std::uint32_t type = 0;
+    std::string payload;
+};
+std::string with_keys(const TinyModel& shape, const std::vector<Key>& keys) {
+    // The writer cannot replace a key, so the file's own gets a name that nobody reads.
+    test::GgufWriter w;
+    test::write_metadata(w, shape);
+    for (const Key& key : keys) w.raw(shape.arch + "." + key.name, key.type, key.payload);
+    for (const auto& t : test::tiny_tensors(shape)) w.tensor(t.name, t.shape, t.type, t.bytes);
+    std::string file = w.bytes();
+    for (const Key& key : keys) {
+        const std::string name = test::length_and(shape.arch + "." + key.name);
+        const std::size_t first = file.find(name), last = file.rfind(name);
+        if (first != last) file[first + 8] = '_';
+    }
+    return file;
+}
+Key u32_key(std::string name, std::uint32_t v) {
+    return {std::move(name), 4, test::le(v)};
+}
+Key f32_key(std::string name, float v) {
+    return {std::move(name), 6, test::le(v)};
+}
+Key u64_key(std::string name, std::uint64_t v) {
+    return {std::move(name), 10, test::le(v)};
+}
+Key i64_key(std::string name, std::int64_t v) {
+    return {std::move(name), 11, test::le(v)};
+}
+Key f64_key(std::string name, double v) {
+    return {std::move(name), 12, test::le(v)};
+}
+
+TEST(Robustness, absurd_metadata_is_refused_by_a_message_that_names_the_key) {
+    auto device = make_cpu_device("", 1);
+    std::vector<Key> absurd;
+    for (const char* name :
+         {"block_count", "embedding_length", "feed_forward_length", "attention.head_count",
+          "attention.head_count_kv", "attention.key_length", "attention.value_length",
+          "context_length", "rope.dimension_count"}) {
+        for (const std::uint32_t v : {0u, 1u << 31, ~0u}) absurd.push_back(u32_key(name, v));
+        for (const std::uint64_t v : {std::uint64_t(1) << 32, std::uint64_t(1) << 60, UINT64_MAX})
+            absurd.push_back(u64_key(name, v));
+        for (const std::int64_t v : {std::int64_t(-1), INT64_MIN})
+            absurd.push_back(i64_key(name, v));
+        absurd.push_back(f32_key(name, 2));                     // a number of another kind
+        absurd.push_back({name, 8, test::length_and("many")});  // a text
+        absurd.push_back({name, 9, test::le(4u) + test::le(std::uint64_t(0))});  // an empty array
+    }
+    for (const char* name :
+         {"attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.scaling.factor"}) {
+        for (const float v : {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, -1e-5f})
+            absurd.push_back(f32_key(name, v));
+        // Numbers that are 0 or infinite once they are f32.
+        for (const double v : {1e-60, 1e300, -1e300}) absurd.push_back(f64_key(name, v));
+        absurd.push_back({name, 8, test::length_and("1e-5")});
+    }
+    absurd.push_back(u32_key("rope.dimension_count", 3));  // odd
+    for (const char* family : test::kFamilies) {
+        const TinyModel shape = tiny_of(family, test::kF32);
+        const auto sound = with_keys(shape, {u32_key("context_length", 512)});
+        ASSERT_TRUE(load_bytes(sound, **device));
+        std::vector<Key> keys = absurd;
+        if (shape.n_expert > 0) {
+            keys.push_back(u32_key("expert_used_count", std::uint32_t(shape.n_expert) + 1));
+            keys.push_back(u32_key("expert_used_count", 0));
+            keys.push_back(u32_key("expert_count", 1u << 31));
+            keys.push_back(i64_key("expert_count", -1));
+        }
+        for (const Key& key : keys) {
+            const std::string file = with_keys(shape, {key});
+            const auto model = load_bytes(file, **device);
+            ASSERT_FALSE(model) << family << ": " << key.name;
+            EXPECT_EQ(model.error().kind, ErrorKind::invalid_request) << model.error().message;
+            EXPECT_NE(model.error().message.find("key " + shape.arch + "." + key.name),
+                      std::string::npos)
+                << model.error().message;
+        }
+    }
+}
+
+TEST(Robustness, a_scaling_factor_whose_inverse_is_infinite_is_refused) {
+    auto device = make_cpu_device("", 1);
+    for (const char* family : test::kFamilies)
+        for (const float factor : {1e-45f, 4.0f}) {
+            const std::string file = with_keys(
+                tiny_of(family, test::kF32), {{"rope.scaling.type", 8, test::length_and("linear")},
+                                              f32_key("rope.scaling.factor", factor)});
+            const auto model = load_bytes(file, **device);
+            ASSERT_EQ(model.has_value(), factor > 1) << family;
+            if (model) continue;
+            EXPECT_NE(model.error().message.find(".rope.scaling.factor is 1e-45"),
+                      std::string::npos)
+                << model.error().message;
+        }
+}
+
+// Numbers that are sound by themselves, but not beside the tensors: the tensor is named.
+TEST(Robustness, metadata_that_contradict_the_tensors_are_refused_by_a_tensor) {
+    auto device = make_cpu_device("", 1);
+    for (const char* family : test::kFamilies) {
+        const TinyModel shape = tiny_of(family, test::kF32);
+        const std::pair<Key, const char*> wrong[] = {
+            {u32_key("block_count", 3), "blk.2.attn_norm.weight is missing"},
+            {u32_key("block_count", 1), "blk.1."},
+            {u32_key("embedding_length", 32), "token_embd.weight"},
+            {u32_key("attention.head_count", 8), "blk.0.attn_q.weight"},
+            {u32_key("attention.head_count_kv", 4), "blk.0.attn_k.weight"}};
+        for (const auto& [key, named] : wrong) {
+            const std::string file = with_keys(shape, {key});
+            const auto model = load_bytes(file, **device);
+            ASSERT_FALSE(model) << family << ": " << key.name;
+            EXPECT_NE(model.error().message.find(named), std::string::npos)
+                << family << " " << key.name << ": " << model.error().message;
+        }
+        // An output matrix of another vocabulary, and fewer embeddings than tokens.
+        for (const char* name : {"output.weight", "token_embd.weight"}) {
+            test::GgufWriter w;
+            test::write_metadata(w, shape);
+            const std::int64_t n = test::kTinyVocab - 1;
+            for (const auto& t : test::tiny_tensors(shape))
+                if (t.name != name) w.tensor(t.name, t.shape, t.type, t.bytes);
+            w.tensor(name, {n, shape.n_embd}, test::kF32,
+                     std::string(std::size_t(n * shape.n_embd) * 4, '\0'));
+            const std::string file = w.bytes();
+            const auto model = load_bytes(file, **device);
+            ASSERT_FALSE(model) << family << ": " << name;
+            EXPECT_NE(model.error().message.find(name), std::string::npos) << model.error().message;
+        }
     }
 }
 

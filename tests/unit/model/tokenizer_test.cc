@@ -149,6 +149,95 @@ TEST(TokenizerLlama, joins_as_brute_force_does) {
     }
 }
 
+// What SentencePiece does with unused pieces: joins reach through them, and what is left of them is
+// split where it was joined last, again and again. By force: the text alone is joined until two
+// symbols are left.
+void split_unused(const Pieces& pieces, const std::string& text, std::vector<int>& out) {
+    std::map<std::string, int> id_of;
+    for (std::size_t i = 0; i < pieces.texts.size(); ++i)
+        if (pieces.types[i] == 1 || pieces.types[i] == 5) id_of[pieces.texts[i]] = int(i);
+    const int id = id_of.at(text);
+    if (pieces.types[std::size_t(id)] != 5) return out.push_back(id);
+    std::vector<std::string> symbols;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t n = utf8_sequence_length(text.substr(at));
+        symbols.push_back(text.substr(at, n));
+        at += n;
+    }
+    while (symbols.size() > 2) {
+        std::size_t best = symbols.size();
+        for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
+            const auto score = [&](std::size_t j) {
+                return pieces.scores[std::size_t(id_of.at(symbols[j] + symbols[j + 1]))];
+            };
+            if (!id_of.count(symbols[i] + symbols[i + 1])) continue;
+            if (best == symbols.size() || score(i) > score(best)) best = i;
+        }
+        ASSERT_LT(best, symbols.size()) << text;
+        symbols[best] += symbols[best + 1];
+        symbols.erase(symbols.begin() + std::ptrdiff_t(best) + 1);
+    }
+    for (const std::string& symbol : symbols) split_unused(pieces, symbol, out);
+}
+
+TEST(TokenizerLlama, unused_pieces_are_joined_through_and_taken_apart_as_brute_force_does) {
+    std::int64_t n_split = 0;
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        const Pieces used = random_pieces(seed, false);
+        std::mt19937_64 random(seed);
+        Pieces pieces = used;
+        for (std::size_t i = 0; i < pieces.texts.size(); ++i)
+            if (pieces.types[i] == 1 && pieces.texts[i].size() > 1 && pieces.texts[i] != kMark &&
+                random() % 3 == 0)
+                pieces.types[i] = 5;
+        const Loaded t(pieces.writer().bytes());
+        ASSERT_TRUE(t.tokenizer) << t.error;
+        for (int i = 0; i < 20; ++i) {
+            const std::string text = random_text(random, "aabbcc ", 1 + random() % 40);
+            std::string escaped = kMark;
+            for (const char c : text) escaped += c == ' ' ? kMark : std::string(1, c);
+            std::vector<int> expected;
+            // As if all were in use, then what is not is split.
+            for (const int id : join_by_force(used, escaped)) {
+                n_split += pieces.types[std::size_t(id)] == 5;
+                split_unused(pieces, pieces.texts[std::size_t(id)], expected);
+            }
+            EXPECT_EQ(ids_of(t->encode(text, kPlain)), expected) << "seed " << seed << ": " << text;
+            EXPECT_EQ(t->decode(t->encode(text, kPlain)), text);
+        }
+    }
+    EXPECT_GT(n_split, 1000);
+}
+
+TEST(TokenizerLlama, an_unused_piece_decodes_to_its_text_and_is_never_encoded) {
+    Pieces p;
+    p.add_bytes();
+    const int kA = 259, kB = 260, kAb = 261, kAbb = 262, kZ = 264;
+    p.add("a", 0);
+    p.add("b", 0);
+    p.add("ab", 1, 5);
+    p.add("abb", 2);
+    p.add(kMark, 0);
+    p.add("z", 0, 5);
+    const Loaded t(p.writer().boolean("tokenizer.ggml.add_space_prefix", false).bytes());
+    ASSERT_TRUE(t.tokenizer) << t.error;
+    EXPECT_EQ(ids_of(t->encode("ab", kPlain)), (std::vector<int>{kA, kB}));
+    EXPECT_EQ(ids_of(t->encode("abb", kPlain)), (std::vector<int>{kAbb}));
+    // A single character has no parts: its bytes' tokens.
+    EXPECT_EQ(ids_of(t->encode("z", kPlain)), (std::vector<int>{3 + 'z'}));
+    EXPECT_EQ(t->piece(TokenId(kAb), false), "ab");
+    EXPECT_EQ(t->piece(TokenId(kZ), false), "z");
+}
+
+TEST(TokenizerLlama, no_space_is_put_behind_a_user_defined_token) {
+    Pieces p = random_pieces(7, true);
+    p.add("<tool>", 0, 4);
+    const Loaded t(p.writer().bytes());
+    ASSERT_TRUE(t.tokenizer) << t.error;
+    for (const std::string text : {"<tool>", "<tool>a", "a<tool>b", " <tool> b", "<tool><tool>  "})
+        EXPECT_EQ(t->decode(t->encode(text, kPlain)), text);
+}
+
 TEST(TokenizerLlama, any_bytes_come_back_through_byte_tokens) {
     const Loaded t(random_pieces(5, true).writer().bytes());
     ASSERT_TRUE(t.tokenizer) << t.error;
@@ -405,7 +494,13 @@ TEST(Tokenizer, work_grows_with_the_text_and_not_with_its_square) {
     for (int i = 0; i < 8; ++i) spaces.add(run += run, float(i));
     const Loaded llama(spaces.writer().bytes());
     ASSERT_TRUE(llama.tokenizer) << llama.error;
-    for (const Tokenizer* t : {&*demo(), &*llama})
+    for (std::size_t i = 0; i < spaces.texts.size();
+         ++i)  // all that is joined is taken apart again
+        if (spaces.types[i] == 1 && spaces.texts[i].size() > 1 && spaces.texts[i] != kMark)
+            spaces.types[i] = 5;
+    const Loaded unused(spaces.writer().bytes());
+    ASSERT_TRUE(unused.tokenizer) << unused.error;
+    for (const Tokenizer* t : {&*demo(), &*llama, &*unused})
         for (const std::string& unit : hostile_units()) {
             std::string small, large;
             while (small.size() < 100'000) small += unit;

@@ -60,6 +60,8 @@ void read_sampling(FieldReader& body, SamplingRequest& out) {
     body.number("presence_penalty", out.presence_penalty, -kPenaltyMax, kPenaltyMax);
     body.number("repetition_penalty", out.repeat_penalty, 0.01, kRepeatPenaltyMax);
     body.number("repeat_penalty", out.repeat_penalty, 0.01, kRepeatPenaltyMax);
+    // As llama-server and Ollama have it.
+    body.integer("repeat_last_n", out.repeat_last_n, -1, std::numeric_limits<std::int32_t>::max());
     read_seed(body, out.seed);
     read_logit_bias(body, out.logit_bias);
 }

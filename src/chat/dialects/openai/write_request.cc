@@ -115,6 +115,7 @@ void write_sampling(JsonWriter& out, const SamplingRequest& sampling) {
     write_optional(out, "frequency_penalty", sampling.frequency_penalty);
     write_optional(out, "presence_penalty", sampling.presence_penalty);
     write_optional(out, "repeat_penalty", sampling.repeat_penalty);
+    write_optional(out, "repeat_last_n", sampling.repeat_last_n);
     // The wire's seed is a signed 64-bit number; the bits are what counts.
     if (sampling.seed) out.field("seed", std::int64_t(*sampling.seed));
     if (!sampling.logit_bias.empty()) {

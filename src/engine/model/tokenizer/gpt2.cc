@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <span>
 
 #include "base/format.h"
 #include "base/utf8.h"
@@ -67,8 +68,8 @@ struct Work {
     };
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
-    std::vector<BpeSymbol> merged;
     BpeWindows windows;
+    std::string spelled;  // a word, as the file spells tokens
     std::int64_t n_steps = 0;
 };
 
@@ -176,17 +177,21 @@ void Gpt2Tokenizer::consider(Work& work, std::int64_t left) const {
 
 void Gpt2Tokenizer::encode_word(std::string_view word, Work& work,
                                 std::vector<TokenId>& out) const {
-    work.merged.clear();
-    merge_in_windows(word, work.merged, work.windows,
-                     [&](std::string_view piece, std::vector<BpeSymbol>& symbols) {
-                         merge(piece, work, symbols);
-                     });
-    for (const BpeSymbol& symbol : work.merged) {
-        if (symbol.id >= 0)
-            out.push_back(TokenId(symbol.id));
-        else if (unknown_)
-            out.push_back(*unknown_);
-    }
+    const auto n_before = std::ptrdiff_t(out.size());
+    merge_in_windows(
+        word, work.windows,
+        [&](std::string_view piece, std::vector<BpeSymbol>& symbols) {
+            merge(piece, work, symbols);
+        },
+        [&](std::span<const BpeSymbol> symbols) {
+            for (const BpeSymbol& symbol : symbols) {
+                if (symbol.id >= 0)
+                    out.push_back(TokenId(symbol.id));
+                else if (unknown_)
+                    out.push_back(*unknown_);
+            }
+        },
+        [&] { out.erase(out.begin() + n_before, out.end()); });
 }
 
 void Gpt2Tokenizer::merge(std::string_view word, Work& work, std::vector<BpeSymbol>& out) const {
@@ -225,8 +230,9 @@ void Gpt2Tokenizer::encode_plain(std::string_view text, Work& work,
     WordSplitter words(*rule_, text);
     for (std::string_view word; !(word = words.next()).empty();) {
         work.n_steps += std::int64_t(word.size());
-        if (rule_->whole_words) {
-            std::string spelled;
+        if (rule_->whole_words && word.size() <= words_.longest()) {
+            std::string& spelled = work.spelled;
+            spelled.clear();
             for (const char c : word)
                 append_utf8(spelled, kAlphabet[static_cast<unsigned char>(c)]);
             if (const std::int32_t id = words_.find(spelled); id >= 0) {
@@ -241,10 +247,13 @@ void Gpt2Tokenizer::encode_plain(std::string_view text, Work& work,
 std::vector<TokenId> Gpt2Tokenizer::encode(std::string_view text,
                                            const EncodeOptions& options) const {
     std::vector<TokenId> out;
-    out.reserve(text.size() / 3 + 2);  // usual text has fewer tokens
+    // A token has a byte at least, beside BOS and EOS. Pages that no token reaches are never
+    // touched, while a vector that grew would be copied, to memory that is new each time.
+    out.reserve(text.size() + 2);
     Work work;
     if (options.add_special && add_bos_ && bos_) out.push_back(*bos_);
-    for (const auto& part : specials_.split(text, options.parse_special, &work.n_steps)) {
+    SpecialSplit::Parts parts(specials_, text, options.parse_special, &work.n_steps);
+    for (SpecialSplit::Part part; parts.next(part);) {
         if (part.token >= 0)
             out.push_back(TokenId(part.token));
         else

@@ -8,12 +8,17 @@
 // view of it and nothing is copied; a join longer than the longest piece is not looked up. The heap
 // and the windows work as in gpt2.cc: at most 3n entries for n characters, stale ones dropped.
 //
-// Control, unknown and byte tokens are not pieces: plain text cannot spell them.
+// Control, unknown and byte tokens are not pieces: plain text cannot spell them. Unused pieces take
+// part in joins, so that longer ones can be reached through them, but are never produced: one that
+// is left at the end is taken apart again, join by join, down to pieces that are in use. A single
+// character that is unused is treated as if it were no piece.
+//
 // Source: SentencePiece, arXiv:1808.06226, and its model format (scores, types, dummy prefix).
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <memory>
+#include <span>
 
 #include "base/format.h"
 #include "base/utf8.h"
@@ -44,11 +49,19 @@ struct Work {
     };
     std::string text;        // escaped
     std::string_view piece;  // the window of it that is merged
-    std::vector<BpeSymbol> merged;
     BpeWindows windows;
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
     std::int64_t n_steps = 0;
+    // For taking an unused piece apart.
+    struct Join {
+        std::size_t at = 0, left_bytes = 0, n_bytes = 0;
+        std::int32_t id = -1;
+    };
+    std::vector<Join>* joins = nullptr;  // if set, merging notes its joins here
+    std::vector<Join> joins_of_piece;
+    std::vector<BpeSymbol> piece_alone;
+    std::vector<std::size_t> part_bytes;  // of the part that begins at a byte, or 0
 };
 
 // The byte of a token's text <0xHH>, or -1.
@@ -75,7 +88,10 @@ class LlamaTokenizer final : public Tokenizer {
     void encode_plain(Work& work, std::vector<TokenId>& out) const;
     void merge(std::string_view piece, Work& work, std::vector<BpeSymbol>& out) const;
     void consider(Work& work, std::int64_t left) const;
-    void emit(std::string_view bytes, std::int32_t id, std::vector<TokenId>& out) const;
+    void emit(std::string_view bytes, std::int32_t id, Work& work, std::vector<TokenId>& out) const;
+    void emit_bytes(std::string_view bytes, std::vector<TokenId>& out) const;
+    void emit_parts(std::string_view piece, Work& work, std::vector<TokenId>& out) const;
+    bool is_unused(std::int32_t id) const { return types_[std::size_t(id)] == TokenType::unused; }
 
     std::vector<float> scores_;
     TextIndex pieces_;
@@ -140,13 +156,18 @@ void LlamaTokenizer::consider(Work& work, std::int64_t left) const {
     std::push_heap(work.heap.begin(), work.heap.end());
 }
 
-// A symbol that is no piece: its bytes' tokens; a byte without one is unknown.
-void LlamaTokenizer::emit(std::string_view bytes, std::int32_t id,
+void LlamaTokenizer::emit(std::string_view bytes, std::int32_t id, Work& work,
                           std::vector<TokenId>& out) const {
-    if (id >= 0) {
+    if (id < 0)
+        emit_bytes(bytes, out);
+    else if (is_unused(id))
+        emit_parts(bytes, work, out);
+    else
         out.push_back(TokenId(id));
-        return;
-    }
+}
+
+// A symbol that is no piece: its bytes' tokens; a byte without one is unknown.
+void LlamaTokenizer::emit_bytes(std::string_view bytes, std::vector<TokenId>& out) const {
     bool unknown = false;
     for (const char c : bytes) {
         const std::int32_t byte = byte_ids_[static_cast<unsigned char>(c)];
@@ -158,17 +179,53 @@ void LlamaTokenizer::emit(std::string_view bytes, std::int32_t id,
     if (unknown && unknown_) out.push_back(*unknown_);  // once for the character
 }
 
-void LlamaTokenizer::encode_plain(Work& work, std::vector<TokenId>& out) const {
-    work.merged.clear();
-    merge_in_windows(work.text, work.merged, work.windows,
-                     [&](std::string_view piece, std::vector<BpeSymbol>& symbols) {
-                         merge(piece, work, symbols);
-                     });
-    std::string_view text = work.text;
-    for (const BpeSymbol& symbol : work.merged) {
-        emit(text.substr(0, symbol.n_bytes), symbol.id, out);
-        text.remove_prefix(symbol.n_bytes);
+// An unused piece: its joins undone, the last one first, wherever they made an unused piece. Merged
+// alone it is joined just as it was in the text: nothing from outside had reached into it.
+void LlamaTokenizer::emit_parts(std::string_view piece, Work& work,
+                                std::vector<TokenId>& out) const {
+    work.joins_of_piece.clear();
+    work.piece_alone.clear();
+    work.joins = &work.joins_of_piece;
+    merge(piece, work, work.piece_alone);
+    work.joins = nullptr;
+    auto& bytes = work.part_bytes;
+    bytes.assign(piece.size(), 0);
+    bytes[0] = piece.size();
+    for (std::size_t i = work.joins_of_piece.size(); i-- > 0;) {
+        const Work::Join& join = work.joins_of_piece[i];
+        if (bytes[join.at] != join.n_bytes || !is_unused(join.id)) continue;
+        bytes[join.at] = join.left_bytes;
+        bytes[join.at + join.left_bytes] = join.n_bytes - join.left_bytes;
     }
+    work.n_steps += std::int64_t(piece.size());
+    for (std::size_t at = 0; at < piece.size(); at += bytes[at]) {
+        const std::string_view part = piece.substr(at, bytes[at]);
+        const std::int32_t id = pieces_.find(part);
+        if (id >= 0 && !is_unused(id))
+            out.push_back(TokenId(id));
+        else
+            emit_bytes(part, out);
+    }
+}
+
+void LlamaTokenizer::encode_plain(Work& work, std::vector<TokenId>& out) const {
+    const auto n_before = std::ptrdiff_t(out.size());
+    std::string_view text = work.text;
+    merge_in_windows(
+        work.text, work.windows,
+        [&](std::string_view piece, std::vector<BpeSymbol>& symbols) {
+            merge(piece, work, symbols);
+        },
+        [&](std::span<const BpeSymbol> symbols) {
+            for (const BpeSymbol& symbol : symbols) {
+                emit(text.substr(0, symbol.n_bytes), symbol.id, work, out);
+                text.remove_prefix(symbol.n_bytes);
+            }
+        },
+        [&] {
+            out.erase(out.begin() + n_before, out.end());
+            text = work.text;
+        });
 }
 
 void LlamaTokenizer::merge(std::string_view text, Work& work, std::vector<BpeSymbol>& out) const {
@@ -194,6 +251,7 @@ void LlamaTokenizer::merge(std::string_view text, Work& work, std::vector<BpeSym
         if (left.n_bytes == 0 || left.next < 0) continue;
         Work::Symbol& right = symbols[std::size_t(left.next)];
         if (left.n_bytes + right.n_bytes != c.n_bytes) continue;
+        if (work.joins) work.joins->push_back({left.at, left.n_bytes, c.n_bytes, c.id});
         left.n_bytes = c.n_bytes;
         left.id = c.id;
         left.next = right.next;
@@ -211,18 +269,25 @@ void LlamaTokenizer::merge(std::string_view text, Work& work, std::vector<BpeSym
 std::vector<TokenId> LlamaTokenizer::encode(std::string_view text,
                                             const EncodeOptions& options) const {
     std::vector<TokenId> out;
-    out.reserve(text.size() / 3 + 2);  // usual text has fewer tokens
+    // A token has a byte at least, save for spaces that are no piece. Pages that no token reaches
+    // are never touched, while a vector that grew would be copied, to memory that is new each time.
+    out.reserve(text.size() + 3);
     Work work;
     if (options.add_special && add_bos_ && bos_) out.push_back(*bos_);
-    bool after_special = true;  // so is the start of the text
-    for (const auto& part : specials_.split(text, options.parse_special, &work.n_steps)) {
+    // The space in front belongs to the start of the text, and to text behind a control token. A
+    // user-defined token is part of the text: a space behind it would come back when it is decoded.
+    bool in_front = true;
+    SpecialSplit::Parts parts(specials_, text, options.parse_special, &work.n_steps);
+    for (SpecialSplit::Part part; parts.next(part);) {
         if (part.token >= 0) {
             out.push_back(TokenId(part.token));
-            after_special = true;
+            in_front = type(TokenId(part.token)) != TokenType::user_defined;
             continue;
         }
+        const auto n_spaces = std::size_t(std::count(part.text.begin(), part.text.end(), ' ')) + 1;
         work.text.clear();
-        if (space_prefix_ && after_special) work.text += kSpaceMark;
+        work.text.reserve(part.text.size() + n_spaces * kSpaceMark.size());
+        if (space_prefix_ && in_front) work.text += kSpaceMark;
         for (const char c : part.text) {
             if (c == ' ')
                 work.text += kSpaceMark;
@@ -231,7 +296,7 @@ std::vector<TokenId> LlamaTokenizer::encode(std::string_view text,
         }
         work.n_steps += std::int64_t(work.text.size());
         encode_plain(work, out);
-        after_special = false;
+        in_front = false;
     }
     if (options.add_special && add_eos_ && eos_) out.push_back(*eos_);
     if (options.n_steps) *options.n_steps += work.n_steps;
