@@ -150,7 +150,7 @@ Work work_of(const Engine& engine) {
         (of_experts ? work.experts_bytes : work.weights_bytes) += double(tensor.bytes.size());
         if (tensor.shape.size() < 2) continue;
         const hearth_format* format = kernels ? hearth_format_find(kernels, tensor.type) : nullptr;
-        const bool f32 = format && format->act_is_f32;
+        const bool f32 = format && format->act == HEARTH_ACT_F32;
         const double ops = 2 * double(tensor.n_values()) * (of_experts ? work.expert_share : 1.0);
         if (embedding || tensor.name == "output.weight")
             (f32 ? work.output_f32_ops : work.output_int8_ops) += ops;

@@ -160,15 +160,10 @@ Rounding rounding_of(std::string_view isa, const std::string& kv) {
     const hearth_kernels* kernels = hearth_kernels_pick(name.empty() ? nullptr : name.c_str());
     if (!kernels) throw std::runtime_error("no ISA " + name);
     Rounding out{.seed = 0, .kv = kv, .acts = {}};
-    constexpr std::int64_t kRow = 256;  // whole blocks of every format
-    for (const hearth_format* const* at = kernels->formats; *at; ++at) {
-        // The forms are told apart by their size: 4 bytes a value, 2, or one and a bit.
-        const double bytes = double((*at)->act_bytes(kRow)) / double(kRow);
-        out.acts[(*at)->gguf_type] = bytes >= 4     ? Act::f32
-                                     : bytes >= 2   ? Act::bf16
-                                     : bytes >= 1.1 ? Act::q8_blocks_of_32
-                                                    : Act::q8_blocks_of_256;
-    }
+    for (const hearth_format* const* at = kernels->formats; *at; ++at)
+        out.acts[(*at)->gguf_type] = (*at)->act == HEARTH_ACT_F32    ? Act::f32
+                                     : (*at)->act == HEARTH_ACT_BF16 ? Act::bf16
+                                                                     : Act::q8_blocks_of_32;
     return out;
 }
 

@@ -15,7 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How activations are handed to a format's dot: f32 rows, or rows quantized to q8_0 blocks. */
+/* How activations are handed to a format's dot: f32 rows as they are, rows rounded to bf16, or blocks
+ * of 32 as 8-bit integers with an f32 scale. */
+typedef enum hearth_act { HEARTH_ACT_F32, HEARTH_ACT_BF16, HEARTH_ACT_Q8 } hearth_act;
+
 typedef struct hearth_format {
     const char* name;    /* "q8_0"; the file's stem */
     uint32_t gguf_type;  /* GGUF tensor type number */
@@ -37,8 +40,7 @@ typedef struct hearth_format {
      */
     void (*matmul)(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
                    size_t w_stride, int64_t n0, int64_t n1, int64_t K);
-    /* 1 if an activation row is simply K floats, so that a caller need not copy it. */
-    int32_t act_is_f32;
+    hearth_act act; /* with HEARTH_ACT_F32 a row is simply K floats and need not be made */
 } hearth_format;
 
 /* Key/value element types: "f32", "f16", "bf16", "q8_0". */

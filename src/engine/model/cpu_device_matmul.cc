@@ -5,7 +5,7 @@ namespace hearth::model {
 
 CpuDevice::Activations CpuDevice::prepare(Mat x, const hearth_format& form) {
     const std::size_t row_bytes = form.act_bytes(x.cols);
-    if (form.act_is_f32 && x.ld == x.cols)
+    if (form.act == HEARTH_ACT_F32 && x.ld == x.cols)
         return {reinterpret_cast<const std::byte*>(x.data), row_bytes};
     CHECK(row_bytes * std::size_t(x.rows) <= act_.bytes());  // reserve() was told fewer
     for_rows(x.rows, x.cols, [&](std::int64_t i) {

@@ -25,7 +25,7 @@ void bf16_encode(void* blocks, const float* x, int64_t n) {
 
 const hearth_format format_bf16 = {
     "bf16", 30, 1, 2, bf16_decode, bf16_encode, float_act_bytes, float_make_act, float_matmul<bf16>,
-    1,
+    HEARTH_ACT_F32,
 };
 
 }  // namespace

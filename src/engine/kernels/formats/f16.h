@@ -23,7 +23,7 @@ void f16_encode(void* blocks, const float* x, int64_t n) {
 
 const hearth_format format_f16 = {
     "f16", 1, 1, 2, f16_decode, f16_encode, float_act_bytes, float_make_act, float_matmul<uint16_t>,
-    1,
+    HEARTH_ACT_F32,
 };
 
 }  // namespace

@@ -64,7 +64,7 @@ const hearth_format format_q4_0 = {
     act_q8_bytes,
     act_q8_make,
     quant_matmul<q4_0>,
-    0,
+    HEARTH_ACT_Q8,
 };
 
 }  // namespace

@@ -56,7 +56,7 @@ void q4_k_encode(void* blocks, const float* x, int64_t n) {
 
 const hearth_format format_q4_k = {
     "q4_k",      12,           256,         q4_k::kBytes,       q4_k_decode,
-    q4_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q4_k>, 0,
+    q4_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q4_k>, HEARTH_ACT_Q8,
 };
 
 }  // namespace

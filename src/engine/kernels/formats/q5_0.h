@@ -68,7 +68,7 @@ const hearth_format format_q5_0 = {
     act_q8_bytes,
     act_q8_make,
     quant_matmul<q5_0>,
-    0,
+    HEARTH_ACT_Q8,
 };
 
 }  // namespace

@@ -72,7 +72,7 @@ void q5_k_encode(void* blocks, const float* x, int64_t n) {
 
 const hearth_format format_q5_k = {
     "q5_k",      13,           256,         q5_k::kBytes,       q5_k_decode,
-    q5_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q5_k>, 0,
+    q5_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q5_k>, HEARTH_ACT_Q8,
 };
 
 }  // namespace

@@ -104,7 +104,7 @@ void q6_k_encode(void* blocks, const float* x, int64_t n) {
 
 const hearth_format format_q6_k = {
     "q6_k",      14,           256,         q6_k::kBytes,       q6_k_decode,
-    q6_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q6_k>, 0,
+    q6_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q6_k>, HEARTH_ACT_Q8,
 };
 
 }  // namespace

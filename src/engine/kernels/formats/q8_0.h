@@ -76,7 +76,7 @@ void q8_0_encode(void* blocks, const float* x, int64_t n) {
 
 const hearth_format format_q8_0 = {
     "q8_0",       8,           kQ8Block,    kQ8Bytes, q8_0_decode, q8_0_encode,
-    act_q8_bytes, act_q8_make, quant_matmul<q8_0>, 0,
+    act_q8_bytes, act_q8_make, quant_matmul<q8_0>, HEARTH_ACT_Q8,
 };
 
 }  // namespace
