@@ -16,6 +16,8 @@ namespace {
 
 // 2 * 2 * 2 accumulators, 4 weights and 2 activations of 16 registers.
 constexpr int kTileN = 2, kTileT = 2;
+// Widened weights and rows of activations in a float tile.
+constexpr int kFloatN = 4, kFloatT = 1;
 // Rows of a quantized tile: 2 * 3 sums and as many integer parts in 16 registers, nearly.
 constexpr int kPanelN = 1, kPanelT = 3, kPanelTHalves = 3;
 #ifdef __AVXVNNI__
@@ -340,6 +342,9 @@ inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
     return {dot4_u(acc.lo, w.lo, x), dot4_u(acc.hi, w.hi, x)};
 }
 
+inline void f_renew(f32x16& a) {
+    asm volatile("" : "+x"(a.lo), "+x"(a.hi));
+}
 inline void i_renew(i32x16& a) {
     asm volatile("" : "+x"(a.lo), "+x"(a.hi));
 }

@@ -16,6 +16,8 @@ namespace {
 
 // 4 * 4 accumulators, 4 weights and 4 activations of 32 registers.
 constexpr int kTileN = 4, kTileT = 4;
+// Widened weights and rows of activations in a float tile.
+constexpr int kFloatN = 8, kFloatT = 3;
 // Rows of a quantized tile: 2 * 6 sums, as many of their integer parts, words of weights and of
 // activations in 32 registers; with scales for sixteens both parts live at a time.
 constexpr int kPanelN = 2, kPanelT = 6, kPanelTHalves = 4;
@@ -287,6 +289,9 @@ inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
     return {_mm512_dpbusd_epi32(acc.v, w.v, _mm512_set1_epi32(four))};
 }
 
+inline void f_renew(f32x16& a) {
+    asm volatile("" : "+v"(a.v));
+}
 inline void i_renew(i32x16& a) {
     asm volatile("" : "+v"(a.v));
 }

@@ -25,6 +25,8 @@ namespace {
 
 // Rows of weights and of activations that one pass of the f32 and f16 kernels keeps in registers.
 constexpr int kTileN = 2, kTileT = 2;
+// Widened weights and rows of activations in a float tile.
+constexpr int kFloatN = 2, kFloatT = 2;
 // Rows of a quantized tile, and what its dots want flipped in activations: nothing.
 constexpr int kPanelN = 1, kPanelT = 2, kPanelTHalves = 2;
 constexpr uint8_t kActFlip = 0;
@@ -298,7 +300,10 @@ inline i32x16 u_dot(i32x16 acc, i32x16 w, const int8_t* a) {
     return acc;
 }
 
-// To the compiler another value from here on; for measuring.
+// To the compiler another value from here on; elsewhere it is in a register then.
+inline void f_renew(f32x16& a) {
+    asm volatile("" : "+m"(a));
+}
 inline void i_renew(i32x16& a) {
     asm volatile("" : "+m"(a));
 }
