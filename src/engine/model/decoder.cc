@@ -158,6 +158,18 @@ Status take_experts(TensorTable& tensors, const Config& c, std::int64_t layer, E
     return tensors.take(out.down, name("ffn_down_exps.weight"), {E, D, Fe}, from);
 }
 
+Status take_head_norms(TensorTable& tensors, const Config& c, std::int64_t layer, HeadNorms& out) {
+    const auto name = [&](const char* part) { return layer_tensor(layer, part); };
+    const char* from = "attention.key_length";
+    HEARTH_CHECK_OK(tensors.take(out.q, name("attn_q_norm.weight"), {c.head_dim}, from));
+    return tensors.take(out.k, name("attn_k_norm.weight"), {c.head_dim}, from);
+}
+
+void norm_heads(Device& device, const Rows& r, const HeadNorms& w, const Config& config) {
+    device.rms_norm_heads(r.q, r.q, w.q, config.rms_eps);
+    device.rms_norm_heads(r.k, r.k, w.k, config.rms_eps);
+}
+
 Result<std::vector<float>> take_freq_factors(TensorTable& tensors, const Config& c) {
     if (!tensors.has("rope_freqs.weight")) return std::vector<float>();
     HEARTH_TRY(auto factors,

@@ -106,4 +106,74 @@ void mix_experts(Device& device, const Rows& r, const Experts& w, const Config& 
 std::span<const float> logits_of(Device& device, const Scratch& scratch, const Rows& r,
                                  const Ends& w, const Config& config, const Step& step);
 
+// The network of a family: layers between the ends. A Family is a struct that says what is its own,
+//
+//   Layer                                   weights of a layer, with an Attention `attn` among them
+//   kName, kRope, kFreqFactors              general.architecture; how pairs lie; may the file bring
+//                                           rope_freqs.weight
+//   take(tensors, config, index, layer)     reads layer `index`
+//   before_rope(device, rows, layer, config)    what happens to r.q, r.k, r.v after the projections
+//   feed(device, rows, layer, config)           what a layer adds to r.x after attention
+template <class Family>
+class Decoder final : public Network {
+  public:
+    // Errors: as TensorTable::take and Scratch::make.
+    static Result<std::unique_ptr<Network>> load(const Gguf& gguf, const Config& config,
+                                                 Device& device, std::int64_t max_rows,
+                                                 std::int64_t max_logits) {
+        auto out = std::make_unique<Decoder>();
+        out->config_ = config;
+        TensorTable tensors(gguf, device);
+        HEARTH_CHECK_OK(take_ends(tensors, config, out->ends_));
+        if (Family::kFreqFactors) {
+            HEARTH_TRY(out->freq_factors_, take_freq_factors(tensors, config));
+        }
+        out->layers_.resize(std::size_t(config.n_layer));
+        for (std::int64_t i = 0; i < config.n_layer; ++i)
+            HEARTH_CHECK_OK(Family::take(tensors, config, i, out->layers_[std::size_t(i)]));
+        HEARTH_CHECK_OK(tensors.all_taken(Family::kName));
+        out->rope_ = {
+            .n_rot = config.n_rot,
+            .freq_base = config.rope_freq_base,
+            .freq_scale = config.rope_freq_scale,
+            .freq_factors = out->freq_factors_.empty() ? nullptr : out->freq_factors_.data(),
+            .style = Family::kRope};
+        HEARTH_TRY(out->scratch_, Scratch::make(device, config, max_rows, max_logits));
+        return out;
+    }
+
+    std::span<const float> forward(Device& device, KvStore& kv, const Step& step) override {
+        const Rows r = scratch_.rows(std::int64_t(step.ids.size()));
+        embed(device, r, ends_, step);
+        for (std::int64_t i = 0; i < config_.n_layer; ++i) {
+            const auto& w = layers_[std::size_t(i)];
+            project(device, r, w.attn, config_);
+            Family::before_rope(device, r, w, config_);
+            device.rope(r.q, config_.head_dim, step.slices, rope_);
+            device.rope(r.k, config_.head_dim, step.slices, rope_);
+            attend(device, kv, i, r, w.attn.output, config_, step);
+            Family::feed(device, r, w, config_);
+        }
+        return logits_of(device, scratch_, r, ends_, config_, step);
+    }
+
+  private:
+    // Constant after load.
+    Config config_;
+    Ends ends_;
+    std::vector<typename Family::Layer> layers_;
+    std::vector<float> freq_factors_;  // [n_rot / 2], or empty
+    RopeParams rope_;
+
+    Scratch scratch_;  // engine thread
+};
+
+// What qwen3 and qwen3moe share: each head of q and of k is normalized by itself.
+struct HeadNorms {
+    Weight q, k;  // [Dh]
+};
+Status take_head_norms(TensorTable& tensors, const Config& config, std::int64_t layer,
+                       HeadNorms& out);
+void norm_heads(Device& device, const Rows& r, const HeadNorms& w, const Config& config);
+
 }  // namespace hearth::model

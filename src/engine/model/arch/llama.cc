@@ -29,86 +29,36 @@ Result<Config> read_config(const Gguf& gguf) {
     return config;
 }
 
-struct Layer {
-    Attention attn;
-    FeedForward ffn;  // in dense models
-    Experts experts;  // in the others
-};
+struct Llama {
+    static constexpr const char* kName = "llama";
+    static constexpr RopeStyle kRope = RopeStyle::pairs;
+    static constexpr bool kFreqFactors = true;
 
-class Llama final : public Network {
-  public:
-    static Result<std::unique_ptr<Network>> load(const Gguf& gguf, const Config& config,
-                                                 Device& device, std::int64_t max_rows,
-                                                 std::int64_t max_logits);
-    std::span<const float> forward(Device& device, KvStore& kv, const Step& step) override;
+    struct Layer {
+        Attention attn;
+        FeedForward ffn;  // in dense models
+        Experts experts;  // in the others
+    };
 
-  private:
-    Status load_layer(TensorTable& tensors, std::int64_t index);
-    void attention(Device& device, KvStore& kv, std::int64_t index, const Rows& r,
-                   const Step& step) const;
-
-    // Constant after load.
-    Config config_;
-    Ends ends_;
-    std::vector<Layer> layers_;
-    std::vector<float> freq_factors_;  // [n_rot / 2], or empty
-    RopeParams rope_;
-
-    Scratch scratch_;  // engine thread
-};
-
-Status Llama::load_layer(TensorTable& tensors, std::int64_t index) {
-    Layer& w = layers_.emplace_back();
-    HEARTH_CHECK_OK(take_attention(tensors, config_, index, w.attn));
-    return config_.n_expert > 0 ? take_experts(tensors, config_, index, w.experts)
-                                : take_feed_forward(tensors, config_, index, w.ffn);
-}
-
-Result<std::unique_ptr<Network>> Llama::load(const Gguf& gguf, const Config& config, Device& device,
-                                             std::int64_t max_rows, std::int64_t max_logits) {
-    auto out = std::make_unique<Llama>();
-    out->config_ = config;
-    TensorTable tensors(gguf, device);
-    HEARTH_CHECK_OK(take_ends(tensors, config, out->ends_));
-    HEARTH_TRY(out->freq_factors_, take_freq_factors(tensors, config));
-    out->layers_.reserve(std::size_t(config.n_layer));
-    for (std::int64_t i = 0; i < config.n_layer; ++i) HEARTH_CHECK_OK(out->load_layer(tensors, i));
-    HEARTH_CHECK_OK(tensors.all_taken("llama"));
-    out->rope_ = {.n_rot = config.n_rot,
-                  .freq_base = config.rope_freq_base,
-                  .freq_scale = config.rope_freq_scale,
-                  .freq_factors = out->freq_factors_.empty() ? nullptr : out->freq_factors_.data(),
-                  .style = RopeStyle::pairs};
-    HEARTH_TRY(out->scratch_, Scratch::make(device, config, max_rows, max_logits));
-    return out;
-}
-
-void Llama::attention(Device& device, KvStore& kv, std::int64_t index, const Rows& r,
-                      const Step& step) const {
-    const Layer& w = layers_[std::size_t(index)];
-    project(device, r, w.attn, config_);
-    device.rope(r.q, config_.head_dim, step.slices, rope_);
-    device.rope(r.k, config_.head_dim, step.slices, rope_);
-    attend(device, kv, index, r, w.attn.output, config_, step);
-}
-
-std::span<const float> Llama::forward(Device& device, KvStore& kv, const Step& step) {
-    const Rows r = scratch_.rows(std::int64_t(step.ids.size()));
-    embed(device, r, ends_, step);
-    for (std::int64_t i = 0; i < config_.n_layer; ++i) {
-        const Layer& w = layers_[std::size_t(i)];
-        attention(device, kv, i, r, step);
-        if (config_.n_expert > 0)
-            mix_experts(device, r, w.experts, config_, {.normalize = true});
-        else
-            feed_forward(device, r, w.ffn, config_);
+    static Status take(TensorTable& tensors, const Config& config, std::int64_t index, Layer& w) {
+        HEARTH_CHECK_OK(take_attention(tensors, config, index, w.attn));
+        return config.n_expert > 0 ? take_experts(tensors, config, index, w.experts)
+                                   : take_feed_forward(tensors, config, index, w.ffn);
     }
-    return logits_of(device, scratch_, r, ends_, config_, step);
-}
+
+    static void before_rope(Device&, const Rows&, const Layer&, const Config&) {}
+
+    static void feed(Device& device, const Rows& r, const Layer& w, const Config& config) {
+        if (config.n_expert > 0)
+            mix_experts(device, r, w.experts, config, {.normalize = true});
+        else
+            feed_forward(device, r, w.ffn, config);
+    }
+};
 
 }  // namespace
 
 extern const Arch arch_llama;
-const Arch arch_llama = {"llama", &read_config, &Llama::load};
+const Arch arch_llama = {"llama", &read_config, &Decoder<Llama>::load};
 
 }  // namespace hearth::model
