@@ -27,13 +27,23 @@ namespace {
 using route::PermitMint;
 using test::Listener;
 
-TEST(Door, carries_bytes_both_ways_and_counts_them) {
+// A connection through the door to a server that took it.
+class OpenDoor : public testing::Test {
+  protected:
+    void SetUp() override {
+        ASSERT_TRUE(opened.door);
+        auto made = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+        ASSERT_TRUE(made) << made.error().message;
+        connection = std::make_unique<Door::Connection>(std::move(*made));
+        peer = server.accept();
+    }
     Listener server;
-    Opened opened({rule_for(plain(server.port))});
-    ASSERT_TRUE(opened.door);
-    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(connection) << connection.error().message;
-    const Fd peer = server.accept();
+    Opened opened{{rule_for(plain(server.port))}};
+    std::unique_ptr<Door::Connection> connection;
+    Fd peer;  // the server's end
+};
+
+TEST_F(OpenDoor, carries_bytes_both_ways_and_counts_them) {
     ASSERT_TRUE(test::write_all(connection->fd.get(), "hello upstream"));
     EXPECT_EQ(test::read_n(peer.get(), 14), "hello upstream");
     ASSERT_TRUE(test::write_all(peer.get(), "hi"));
@@ -57,12 +67,7 @@ TEST(Door, carries_bytes_both_ways_and_counts_them) {
     EXPECT_GE(r.closed_wall_ns, r.opened_wall_ns);
 }
 
-TEST(Door, half_close_passes_through_in_both_directions) {
-    Listener server;
-    Opened opened({rule_for(plain(server.port))});
-    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(connection);
-    const Fd peer = server.accept();
+TEST_F(OpenDoor, half_close_passes_through_in_both_directions) {
     ASSERT_TRUE(test::write_all(connection->fd.get(), "request"));
     ::shutdown(connection->fd.get(), SHUT_WR);
     EXPECT_EQ(test::read_to_end(peer.get()), "request");  // its end arrives
@@ -76,12 +81,7 @@ TEST(Door, half_close_passes_through_in_both_directions) {
     EXPECT_EQ(receipts[0].wire_bytes_in, 6);  // the FIN is no byte
 }
 
-TEST(Door, a_server_that_ends_first_still_hears_the_rest) {
-    Listener server;
-    Opened opened({rule_for(plain(server.port))});
-    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(connection);
-    const Fd peer = server.accept();
+TEST_F(OpenDoor, a_server_that_ends_first_still_hears_the_rest) {
     ::shutdown(peer.get(), SHUT_WR);
     EXPECT_EQ(test::read_to_end(connection->fd.get()), "");
     ASSERT_TRUE(test::write_all(connection->fd.get(), "late words"));
@@ -96,12 +96,7 @@ std::string numbered(std::size_t n, std::uint32_t seed) {
     return out;
 }
 
-TEST(Door, much_data_arrives_whole_in_both_directions_at_once) {
-    Listener server;
-    Opened opened({rule_for(plain(server.port))});
-    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(connection);
-    const Fd peer = server.accept();
+TEST_F(OpenDoor, much_data_arrives_whole_in_both_directions_at_once) {
     const std::string up = numbered(9'000'001, 1), down = numbered(7'000'003, 2);
     std::string got_up, got_down;
     {
@@ -127,12 +122,7 @@ TEST(Door, much_data_arrives_whole_in_both_directions_at_once) {
 }
 
 // Both sides have ended while much of what was written is still on its way to a slow server.
-TEST(Door, what_was_written_before_both_ends_still_arrives) {
-    Listener server;
-    Opened opened({rule_for(plain(server.port))});
-    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(connection);
-    const Fd peer = server.accept();
+TEST_F(OpenDoor, what_was_written_before_both_ends_still_arrives) {
     ::shutdown(peer.get(), SHUT_WR);
     EXPECT_EQ(test::read_to_end(connection->fd.get()), "");
     const std::string up = numbered(20'000'000, 3);
@@ -158,12 +148,7 @@ TEST(Door, what_was_written_before_both_ends_still_arrives) {
     EXPECT_EQ(receipts[0].wire_bytes_out, std::int64_t(up.size()));
 }
 
-TEST(Door, a_slow_reader_is_felt_by_the_sender) {
-    Listener server;
-    Opened opened({rule_for(plain(server.port))});
-    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(connection);
-    const Fd peer = server.accept();
+TEST_F(OpenDoor, a_slow_reader_is_felt_by_the_sender) {
     const std::string piece(64u << 10, 'x');
     std::size_t sent = 0;
     // Without backpressure the broker would swallow all of it; with it only socket buffers fill,
@@ -185,12 +170,7 @@ TEST(Door, a_slow_reader_is_felt_by_the_sender) {
     EXPECT_EQ(test::read_to_end(connection->fd.get()).size(), sent);  // and nothing is lost
 }
 
-TEST(Door, closing_our_end_is_heard_at_once_while_the_server_streams) {
-    Listener server;
-    Opened opened({rule_for(plain(server.port))});
-    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(connection);
-    const Fd peer = server.accept();
+TEST_F(OpenDoor, closing_our_end_is_heard_at_once_while_the_server_streams) {
     ASSERT_TRUE(test::write_all(peer.get(), "word"));
     EXPECT_EQ(test::read_n(connection->fd.get(), 4), "word");
     connection->fd.reset();
@@ -344,12 +324,7 @@ TEST(Door, a_handshake_that_hangs_ends_with_the_deadline) {
 
 // ---- the broker's life
 
-TEST(Door, a_dead_broker_closes_everything_and_lets_nothing_out) {
-    Listener server;
-    Opened opened({rule_for(plain(server.port))});
-    auto connection = opened.door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(connection);
-    const Fd peer = server.accept();
+TEST_F(OpenDoor, a_dead_broker_closes_everything_and_lets_nothing_out) {
     ASSERT_EQ(::kill(opened.door->broker_pid(), SIGKILL), 0);
     EXPECT_EQ(test::read_to_end(connection->fd.get()), "");  // the stream ends
     EXPECT_EQ(test::read_to_end(peer.get()), "");
