@@ -182,10 +182,18 @@ void expect_same_lines(const std::string& got, const std::string& recorded) {
     EXPECT_FALSE(b >> of_b) << "recorded beyond\n" << got;
 }
 
+// Sanitizers look for other things than numbers: a float format, one of signed bytes and one with
+// minima stand for the others there.
+bool skipped_here(const Format& format) {
+    return HEARTH_SANITIZED && format.type != test::kBF16 && format.type != test::kQ8_0 &&
+           format.type != test::kQ4_K;
+}
+
 void check_family(const std::string& family) {
     std::printf("%-9s %-5s %-8s %12s %12s %12s %12s\n", "family", "", "ISA", "1", "17", "256",
                 "300");
     for (const Format& format : formats()) {
+        if (skipped_here(format)) continue;
         const Subject s(tiny_model(tiny_of(family, format.type)).bytes(), 300);
         maybe_record(family, format.name, s);
         expect_same_lines(golden_lines(format.name, s), recorded_lines(family, format.name));
@@ -256,6 +264,7 @@ test::Rounding rounding_of_the_peer() {
 // peer.txt: lines of "<format> <length> <id> <log-probability> …", said by another engine about
 // the same files. It holds the reference: both may be wrong, but hardly in the same way.
 TEST(Families, another_engine_says_the_same_within_its_roundings) {
+    if (HEARTH_SANITIZED) GTEST_SKIP() << "two records are compared, no code of ours but the tests'";
     for (const char* family : test::kFamilies) {
         std::ifstream in(golden_path(family, "peer.txt"));
         std::map<std::string, std::vector<std::string>> lines;
@@ -414,6 +423,7 @@ TEST(Families, every_kv_type_is_within_its_bound) {
 TEST(Families, logits_are_bit_for_bit_the_same_in_chunks_of_any_size) {
     for (const char* family : test::kFamilies)
         for (const Format& format : formats()) {
+            if (skipped_here(format)) continue;
             const Subject s(tiny_model(tiny_of(family, format.type)).bytes(), 1);
             const Ids ids = random_ids(37);
             std::vector<float> whole;
