@@ -49,6 +49,7 @@ struct Findings {
         return {.read_bytes_per_s = median(&engine::Ceilings::read_bytes_per_s),
                 .int8_ops_per_s = median(&engine::Ceilings::int8_ops_per_s),
                 .f32_ops_per_s = median(&engine::Ceilings::f32_ops_per_s),
+                .bf16_ops_per_s = median(&engine::Ceilings::bf16_ops_per_s),
                 .hop_ns = median(&engine::Ceilings::hop_ns)};
     }
 };
@@ -75,6 +76,8 @@ void print_ceilings(const engine::Ceilings& c, const engine::CeilingProbe& probe
     std::printf("  memory read      %8.1f GB/s\n", c.read_bytes_per_s / 1e9);
     std::printf("  int8 dots        %8.1f Gop/s\n", c.int8_ops_per_s / 1e9);
     std::printf("  f32 multiply-add %8.1f Gflop/s\n", c.f32_ops_per_s / 1e9);
+    if (c.bf16_ops_per_s > 0)
+        std::printf("  bf16 pairs       %8.1f Gflop/s\n", c.bf16_ops_per_s / 1e9);
     if (c.hop_ns > 0) std::printf("  core to core     %8.0f ns one way\n", c.hop_ns);
 }
 
@@ -101,6 +104,7 @@ void write_machine(JsonWriter& out, const engine::Ceilings& c, const engine::Cei
         .field("read_bytes_per_s", c.read_bytes_per_s)
         .field("int8_ops_per_s", c.int8_ops_per_s)
         .field("f32_ops_per_s", c.f32_ops_per_s)
+        .field("bf16_ops_per_s", c.bf16_ops_per_s)
         .field("core_to_core_ns", c.hop_ns)
         .end_object()
         .end_object();

@@ -131,6 +131,7 @@ Ceilings CeilingProbe::measure() {
     out.hop_ns = hop_ns();
     out.int8_ops_per_s = ops_rate(kernels_.ceiling_int8);
     out.f32_ops_per_s = ops_rate(kernels_.ceiling_f32);
+    if (kernels_.ceiling_bf16) out.bf16_ops_per_s = ops_rate(kernels_.ceiling_bf16);
     out.read_bytes_per_s = read_rate();
     return out;
 }
@@ -150,18 +151,25 @@ Work work_of(const Engine& engine) {
         (of_experts ? work.experts_bytes : work.weights_bytes) += double(tensor.bytes.size());
         if (tensor.shape.size() < 2) continue;
         const hearth_format* format = kernels ? hearth_format_find(kernels, tensor.type) : nullptr;
-        const bool f32 = format && format->act == HEARTH_ACT_F32;
-        const double ops = 2 * double(tensor.n_values()) * (of_experts ? work.expert_share : 1.0);
-        if (embedding || tensor.name == "output.weight")
-            (f32 ? work.output_f32_ops : work.output_int8_ops) += ops;
+        Work::Ops& ops = embedding || tensor.name == "output.weight" ? work.output : work.layers;
+        const double n = 2 * double(tensor.n_values()) * (of_experts ? work.expert_share : 1.0);
+        if (format && format->act == HEARTH_ACT_F32)
+            ops.f32 += n;
+        else if (format && format->act == HEARTH_ACT_BF16)
+            ops.bf16 += n;
         else
-            (f32 ? work.f32_ops : work.int8_ops) += ops;
+            ops.int8 += n;
     }
     return work;
 }
 
+double Work::Ops::seconds(const Ceilings& at) const {
+    return int8 / at.int8_ops_per_s + f32 / at.f32_ops_per_s +
+           (bf16 > 0 ? bf16 / at.bf16_ops_per_s : 0);
+}
+
 double prefill_limit_tps(const Work& work, const Ceilings& at) {
-    return 1 / (work.int8_ops / at.int8_ops_per_s + work.f32_ops / at.f32_ops_per_s);
+    return 1 / work.layers.seconds(at);
 }
 
 double decode_limit_tps(const Work& work, const Ceilings& at, std::int64_t n_parallel,
@@ -170,8 +178,7 @@ double decode_limit_tps(const Work& work, const Ceilings& at, std::int64_t n_par
     const double touched = 1 - std::pow(1 - work.expert_share, n);
     const double bytes =
         work.weights_bytes + work.experts_bytes * touched + n * n_keys * work.kv_token_bytes;
-    const double ops_s = n * ((work.int8_ops + work.output_int8_ops) / at.int8_ops_per_s +
-                              (work.f32_ops + work.output_f32_ops) / at.f32_ops_per_s);
+    const double ops_s = n * (work.layers.seconds(at) + work.output.seconds(at));
     return n / std::max(bytes / at.read_bytes_per_s, ops_s);
 }
 

@@ -29,6 +29,7 @@ struct Ceilings {
     double read_bytes_per_s = 0;  // memory, all threads together
     double int8_ops_per_s = 0;    // a multiply-add counts two
     double f32_ops_per_s = 0;
+    double bf16_ops_per_s = 0;  // of pairs of bf16; 0 where the ISA has no dot of them
     double hop_ns = 0;  // a cache line from one thread to another, one way; 0 with one thread
 };
 
@@ -67,8 +68,13 @@ struct Work {
     double weights_bytes = 0, experts_bytes = 0;
     double expert_share = 0;  // of the experts that a token passes
     double kv_token_bytes = 0;
-    double int8_ops = 0, f32_ops = 0;  // of a prompt's token: all but the output matrix
-    double output_int8_ops = 0, output_f32_ops = 0;  // of the output matrix
+    // Operations by the form of activations that a matrix wants.
+    struct Ops {
+        double int8 = 0, f32 = 0, bf16 = 0;
+        double seconds(const Ceilings& at) const;
+    };
+    Ops layers = {};  // of a prompt's token: all but the output matrix
+    Ops output = {};  // of the output matrix
 };
 Work work_of(const Engine& engine);
 

@@ -374,7 +374,8 @@ TEST(Upstream, a_slow_reader_pauses_the_upstream) {
         s.ready_ = false;
         s.keep_events_ = false;
     });
-    ASSERT_TRUE(sink->wait_events(2));
+    // The first bytes are read before anybody looks at the reader; they may hold a single event.
+    ASSERT_TRUE(sink->wait_events(1));
     // Paused means that the count stands still while 64 MiB wait; a batch may still be on its way.
     std::int64_t before = -1;
     EXPECT_TRUE(rig.comes_true([&] {

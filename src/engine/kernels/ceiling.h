@@ -57,6 +57,26 @@ double ceiling_f32(int64_t n_rounds) {
     return 2.0 * 16 * kCeilingSums * double(n_rounds);
 }
 
+#ifdef __AVX512BF16__
+double ceiling_bf16(int64_t n_rounds) {
+    uint16_t ones[32];
+    for (int i = 0; i < 32; ++i) ones[i] = 0x3f80;
+    opaque(ones);
+    const b16x32 w = b_load((const bf16*)ones);
+    f32x16 sum[kCeilingSums];
+#pragma GCC unroll 16
+    for (int i = 0; i < kCeilingSums; ++i) sum[i] = f_set(float(i));
+    for (int64_t r = 0; r < n_rounds; ++r)
+#pragma GCC unroll 16
+        for (int i = 0; i < kCeilingSums; ++i) sum[i] = f_dot2(sum[i], w, w);
+#pragma GCC unroll 16
+    for (int i = 0; i < kCeilingSums; ++i) keep(sum[i]);
+    return 2.0 * 16 * 2 * kCeilingSums * double(n_rounds);
+}
+#else
+constexpr double (*ceiling_bf16)(int64_t) = nullptr;
+#endif
+
 /* Eight sums keep more loads under way than a core can. */
 void ceiling_read(const void* from, int64_t n_bytes) {
     const float* p = (const float*)from;

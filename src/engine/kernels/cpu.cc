@@ -1,4 +1,4 @@
-// cpu: CPUID leaf 1 and leaf 7 name the instruction sets, XCR0 the registers that the system saves.
+// cpu: CPUID leaf 0 names the maker, leaf 1 and leaf 7 the instruction sets, XCR0 the registers that the system saves.
 //
 // Source: Intel SDM volume 2A, CPUID; volume 1, section 14.3 and 15.2 (detection of AVX and
 // AVX-512).
@@ -46,7 +46,14 @@ bool system_saves(uint64_t mask) {
     return ((uint64_t(high) << 32 | low) & mask) == mask;
 }
 
+// Leaf 0 spells the maker's name in ebx, edx, ecx.
+bool made_by(const char* maker) {
+    uint32_t eax = 0, name[3] = {};
+    return __get_cpuid(0, &eax, &name[0], &name[2], &name[1]) && memcmp(name, maker, 12) == 0;
+}
+
 bool has(const char* name, size_t length) {
+    if (length == 3 && memcmp(name, "amd", 3) == 0) return made_by("AuthenticAMD");
     if (length == 3 && memcmp(name, "ymm", 3) == 0) return system_saves(0x6);
     if (length == 3 && memcmp(name, "zmm", 3) == 0) return system_saves(0xe6);
     for (const Feature& feature : kFeatures)

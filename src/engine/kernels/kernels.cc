@@ -8,7 +8,7 @@ extern "C" {
 const hearth_kernels* hearth_kernels_pick(const char* isa_or_null) {
     const hearth_kernels* best = nullptr;
     for (const hearth_kernels* const* at = hearth_kernels_all; *at != nullptr; ++at) {
-        if (isa_or_null != nullptr && strcmp((*at)->isa, isa_or_null) != 0) continue;
+        if (isa_or_null ? strcmp((*at)->isa, isa_or_null) != 0 : !(*at)->preferred()) continue;
         if ((*at)->supported()) best = *at;
     }
     return best;

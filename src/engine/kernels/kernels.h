@@ -62,6 +62,7 @@ typedef struct hearth_kv_type {
 typedef struct hearth_kernels {
     const char* isa;        /* "scalar", "avx2", "avx512" */
     int (*supported)(void); /* does this CPU (and OS) run it */
+    int (*preferred)(void); /* is it the better one here than those of lower rank */
 
     const hearth_format* const* formats; /* terminated by NULL */
     const hearth_kv_type* const* kv_types;
@@ -91,6 +92,7 @@ typedef struct hearth_kernels {
     double (*ceiling_int8)(int64_t n_rounds);
     double (*ceiling_f32)(int64_t n_rounds);
     void (*ceiling_read)(const void* from, int64_t n_bytes);
+    double (*ceiling_bf16)(int64_t n_rounds); /* of its dot of bf16 pairs; NULL where it has none */
 } hearth_kernels;
 
 #ifdef __cplusplus
@@ -100,8 +102,8 @@ extern "C" {
 /* All tables in rising order of preference, terminated by NULL; the first is the scalar oracle. */
 extern const hearth_kernels* const hearth_kernels_all[];
 
-/* Best supported table, or the one named (from HEARTH_ISA); NULL if that is unknown or unsupported.
- */
+/* Best table that is supported and preferred, or the one named (from HEARTH_ISA); NULL if that is
+ * unknown or unsupported. */
 const hearth_kernels* hearth_kernels_pick(const char* isa_or_null);
 
 /* NULL if no format has that GGUF type / no KV type that name. */

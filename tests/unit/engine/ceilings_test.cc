@@ -12,15 +12,20 @@
 namespace hearth::engine {
 namespace {
 
-constexpr Ceilings kAt{
-    .read_bytes_per_s = 1000, .int8_ops_per_s = 400, .f32_ops_per_s = 100, .hop_ns = 0};
+constexpr Ceilings kAt{.read_bytes_per_s = 1000,
+                       .int8_ops_per_s = 400,
+                       .f32_ops_per_s = 100,
+                       .bf16_ops_per_s = 200,
+                       .hop_ns = 0};
 
 TEST(Ceilings, prefill_is_bound_by_both_kinds_of_arithmetic_in_turn) {
-    EXPECT_DOUBLE_EQ(prefill_limit_tps({.int8_ops = 40}, kAt), 10);
-    EXPECT_DOUBLE_EQ(prefill_limit_tps({.f32_ops = 40}, kAt), 2.5);
-    EXPECT_DOUBLE_EQ(prefill_limit_tps({.int8_ops = 40, .f32_ops = 40}, kAt), 2);
+    EXPECT_DOUBLE_EQ(prefill_limit_tps({.layers = {.int8 = 40}}, kAt), 10);
+    EXPECT_DOUBLE_EQ(prefill_limit_tps({.layers = {.f32 = 40}}, kAt), 2.5);
+    EXPECT_DOUBLE_EQ(prefill_limit_tps({.layers = {.bf16 = 40}}, kAt), 5);
+    EXPECT_DOUBLE_EQ(prefill_limit_tps({.layers = {.int8 = 40, .f32 = 40}}, kAt), 2);
     // The output matrix is for a prompt's last token alone.
-    EXPECT_DOUBLE_EQ(prefill_limit_tps({.int8_ops = 40, .output_int8_ops = 4000}, kAt), 10);
+    EXPECT_DOUBLE_EQ(prefill_limit_tps({.layers = {.int8 = 40}, .output = {.int8 = 4000}}, kAt),
+                     10);
 }
 
 TEST(Ceilings, decode_reads_weights_once_for_all_sequences_and_keys_for_each) {
@@ -32,7 +37,7 @@ TEST(Ceilings, decode_reads_weights_once_for_all_sequences_and_keys_for_each) {
 }
 
 TEST(Ceilings, many_sequences_are_bound_by_arithmetic) {
-    const Work work{.weights_bytes = 100, .int8_ops = 30, .output_int8_ops = 10};
+    const Work work{.weights_bytes = 100, .layers = {.int8 = 30}, .output = {.int8 = 10}};
     EXPECT_DOUBLE_EQ(decode_limit_tps(work, kAt, 1, 0), 10);  // 0.1 s of each
     EXPECT_DOUBLE_EQ(decode_limit_tps(work, kAt, 100, 0), 10);
 }
@@ -67,9 +72,9 @@ TEST(Ceilings, work_is_that_of_the_matrices_a_token_passes) {
         const double V = double(engine->model().config().n_vocab);
         const double layer = 64 * 64 + 2 * 32 * 64 + 64 * 64 + 3 * 96 * 64;
         const bool f32 = type == test::kF32;
-        EXPECT_EQ(f32 ? work.f32_ops : work.int8_ops, 2 * 3 * layer);
-        EXPECT_EQ(f32 ? work.int8_ops : work.f32_ops, 0);
-        EXPECT_EQ(f32 ? work.output_f32_ops : work.output_int8_ops, 2 * V * 64);
+        EXPECT_EQ(f32 ? work.layers.f32 : work.layers.int8, 2 * 3 * layer);
+        EXPECT_EQ(f32 ? work.layers.int8 : work.layers.f32, 0);
+        EXPECT_EQ(f32 ? work.output.f32 : work.output.int8, 2 * V * 64);
         EXPECT_EQ(work.kv_token_bytes, 3 * 2 * 2 * 16 * 2);
         EXPECT_EQ(work.weights_bytes, double(engine->model().info().weights_bytes_active));
         EXPECT_EQ(work.experts_bytes, 0);

@@ -18,8 +18,20 @@ TEST(Dispatch, the_first_table_is_the_scalar_oracle_and_runs_everywhere) {
 
 TEST(Dispatch, the_best_supported_table_is_picked_and_any_can_be_forced) {
     const auto tables = supported_tables();
-    EXPECT_EQ(hearth_kernels_pick(nullptr), tables.back());
+    const hearth_kernels* best = nullptr;
+    for (const hearth_kernels* table : tables)
+        if (table->preferred()) best = table;
+    EXPECT_EQ(hearth_kernels_pick(nullptr), best);
     for (const hearth_kernels* table : tables) EXPECT_EQ(hearth_kernels_pick(table->isa), table);
+}
+
+// On other makers' machines the dot of bf16 pairs is slower than what it would replace.
+TEST(Dispatch, pairs_of_bf16_are_taken_by_themselves_on_amd_alone) {
+    const hearth_kernels* pairs = hearth_kernels_pick("avx512bf16");
+    if (!pairs) GTEST_SKIP() << "this machine has no such dot";
+    EXPECT_EQ(hearth_kernels_pick(nullptr) == pairs, hearth_cpu_has("amd") == 1);
+    EXPECT_EQ(hearth_format_find(pairs, 30)->act, HEARTH_ACT_BF16);
+    EXPECT_EQ(hearth_format_find(pairs, 1)->act, HEARTH_ACT_F32);
 }
 
 TEST(Dispatch, unknown_names_are_refused) {
@@ -32,7 +44,9 @@ TEST(Dispatch, unknown_names_are_refused) {
 TEST(Dispatch, features_are_those_that_the_operating_system_lists) {
     std::ifstream file("/proc/cpuinfo");
     std::set<std::string> listed;
+    std::string maker;
     for (std::string line; std::getline(file, line);) {
+        if (line.rfind("vendor_id", 0) == 0) maker = line.substr(line.find(':') + 2);
         if (line.rfind("flags", 0) != 0) continue;
         std::istringstream words(line.substr(line.find(':') + 1));
         for (std::string word; words >> word;) listed.insert(word);
@@ -52,6 +66,7 @@ TEST(Dispatch, features_are_those_that_the_operating_system_lists) {
                                                          {"avx512bf16", "avx512_bf16"}};
     for (const auto& [ours, theirs] : names)
         EXPECT_EQ(hearth_cpu_has(ours), int(listed.contains(theirs))) << ours;
+    EXPECT_EQ(hearth_cpu_has("amd"), int(maker == "AuthenticAMD"));
     EXPECT_EQ(hearth_cpu_has("ymm"), int(listed.contains("avx")));
     EXPECT_EQ(hearth_cpu_has("zmm"), int(listed.contains("avx512f")));
 }

@@ -89,6 +89,12 @@ inline std::int64_t first_difference(const std::vector<float>& a, const std::vec
     return -1;
 }
 
+// Does the table multiply with another form of activations than the scalar oracle, and so to other
+// sums? (bf16 weights where the ISA has a dot of bf16 pairs.)
+inline bool rounds_otherwise(const hearth_kernels& table, const hearth_format& format) {
+    return same_format(table, format).act != same_format(scalar(), format).act;
+}
+
 // Weights [N, K] in a format, and what they decode to by the scalar reference.
 struct Encoded {
     std::vector<std::uint8_t> bytes;

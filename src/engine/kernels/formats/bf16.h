@@ -2,11 +2,14 @@
  *
  * Decoding is exact; encoding rounds to nearest even, values above the largest bf16 and half a step
  * (3.3961e38) become infinite. Dot with f32 activations, each weight widened exactly; order and
- * error bound in float_dot.h. The machines' own dot of bf16 pairs is not used: it rounds the
- * activations to 8 bits of precision and takes subnormals for zero.
+ * error bound in float_dot.h. Where the ISA has a dot of bf16 pairs, activations are rounded to bf16
+ * instead (bf16_pairs.h).
  * Source: GGUF tensor type 30.
  */
 #include "engine/kernels/float_dot.h"
+#ifdef __AVX512BF16__
+#include "engine/kernels/bf16_pairs.h"
+#endif
 
 namespace {
 
@@ -24,8 +27,12 @@ void bf16_encode(void* blocks, const float* x, int64_t n) {
 }
 
 const hearth_format format_bf16 = {
-    "bf16", 30, 1, 2, bf16_decode, bf16_encode, float_act_bytes, float_make_act, float_matmul<bf16>,
-    HEARTH_ACT_F32,
+    "bf16",          30, 1, 2, bf16_decode, bf16_encode,
+#ifdef __AVX512BF16__
+    pair_act_bytes,  pair_make_act, pair_matmul, HEARTH_ACT_BF16,
+#else
+    float_act_bytes, float_make_act, float_matmul<bf16>, HEARTH_ACT_F32,
+#endif
 };
 
 }  // namespace

@@ -333,5 +333,22 @@ inline void w_dots(i32x16 (*acc)[T], const w8x16* w, size_t w_stride, const uint
     }
 }
 
+#ifdef __AVX512BF16__  // avx512bf16.h
+// 32 neighbouring bf16 values.
+struct b16x32 {
+    __m512i v;
+};
+inline b16x32 b_load(const bf16* p) {
+    return {_mm512_loadu_si512(p)};
+}
+inline b16x32 b_load_n(const bf16* p, int64_t n) {  // zeros beyond
+    return {_mm512_maskz_loadu_epi16(__mmask32((uint64_t(1) << n) - 1), p)};
+}
+// Lane i: acc + a[2i + 1] b[2i + 1], rounded, + a[2i] b[2i], rounded; subnormals count as zero.
+inline f32x16 f_dot2(f32x16 acc, b16x32 a, b16x32 b) {
+    return {_mm512_dpbf16_ps(acc.v, (__m512bh)a.v, (__m512bh)b.v)};
+}
+#endif
+
 }  // namespace
 #endif
