@@ -106,11 +106,16 @@ inline void panel_tile(float* out, int64_t ld_out, bool begin, const act_row* ac
                 quant_store(out + t * ld_out + kQuantRows * r, acc[r][t], n_rows - kQuantRows * r);
 }
 
-/* A tile of T rows, whatever T is. */
-template <class Format, int Most, class... Args>
-inline void panel_tile_of(int64_t T, float* out, Args... args) {
-    if (T == Most) return panel_tile<Format, Most>(out, args...);
-    if constexpr (Most > 1) panel_tile_of<Format, Most - 1>(T, out, args...);
+/* All T rows: tiles of Tile rows while there are as many, then smaller ones. */
+template <class Format, int Tile>
+inline void panel_tiles(float* out, int64_t ld_out, bool begin, const act_row* act, int64_t T,
+                        int64_t b0, const panel_chunk<Format>* w, int64_t n_chunks,
+                        int64_t n_rows) {
+    for (; T >= Tile; T -= Tile, act += Tile, out += Tile * ld_out)
+        panel_tile<Format, Tile>(out, ld_out, begin, act, b0, w, n_chunks, n_rows);
+    if constexpr (Tile > 1)
+        panel_tiles<Format, (Tile > 4 ? 4 : Tile / 2)>(out, ld_out, begin, act, T, b0, w, n_chunks,
+                                                       n_rows);
 }
 
 template <class Format>
@@ -119,7 +124,8 @@ inline void panel_rows(float* out, int64_t ld_out, const uint8_t* act, size_t ac
     constexpr int64_t kBlocks = kPanelChunks / Format::kChunks, kN = kPanelN * kQuantRows;
     constexpr int kTile = Format::kHalves ? kPanelTHalves : kPanelT;
     const int64_t n_blocks = K / (Format::kChunks * 32);
-    const int64_t n_tiles = (T + kTile - 1) / kTile; /* as equal as can be */
+    act_row rows[kPanelRows];
+    for (int64_t t = 0; t < T; ++t) rows[t] = act_row_at(act + size_t(t) * act_stride, K / 32);
     panel_chunk<Format> panel[kPanelN * kPanelChunks];
     for (int64_t b0 = 0; b0 < n_blocks; b0 += kBlocks) {
         const int64_t b1 = n_blocks - b0 < kBlocks ? n_blocks : b0 + kBlocks;
@@ -133,16 +139,8 @@ inline void panel_rows(float* out, int64_t ld_out, const uint8_t* act, size_t ac
                                              panel_pack<Format>(to + c, chunk);
                                          });
             }
-            for (int64_t i = 0; i < n_tiles; ++i) {
-                const int64_t t0 = T * i / n_tiles, t1 = T * (i + 1) / n_tiles;
-                act_row rows[kTile];
-                for (int64_t t = t0; t < t1; ++t)
-                    rows[t - t0] = act_row_at(act + size_t(t) * act_stride, K / 32);
-                panel_tile_of<Format, kTile>(t1 - t0, out + t0 * ld_out + n, ld_out, b0 == 0,
-                                             (const act_row*)rows, b0 * Format::kChunks,
-                                             (const panel_chunk<Format>*)panel,
-                                             (b1 - b0) * Format::kChunks, n1 - n);
-            }
+            panel_tiles<Format, kTile>(out + n, ld_out, b0 == 0, rows, T, b0 * Format::kChunks,
+                                       panel, (b1 - b0) * Format::kChunks, n1 - n);
         }
     }
 }

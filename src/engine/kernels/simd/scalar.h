@@ -2,6 +2,7 @@
 // needs:
 // when: .*
 // rank: 0
+// release: -O2 -fvect-cost-model=dynamic -fpeel-loops
 //
 // The primitives, in plain C: the oracle. This file says what each primitive means; every other
 // ISA's file defines the same names and must give the same bits.
