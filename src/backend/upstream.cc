@@ -126,8 +126,11 @@ net::ClientRequest Call::http_request() const {
 }
 
 void Call::connect() {
-    if (ended()) return;
-    if (job_.sink->cancelled()) return end(cancelled_error());
+    {
+        const std::lock_guard lock(mutex_);  // a tick may end the call, and take its sink
+        if (ended_) return;
+        if (job_.sink->cancelled()) return fail_locked(cancelled_error());
+    }
     auto connection =
         place_.door->connect(std::move(*job_.permit), place_.config.connect_timeout_ms);
     if (!connection) return end(std::move(connection.error()));
