@@ -15,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How activations are handed to a format's dot: f32 rows as they are, rows rounded to bf16, or blocks
- * of 32 as 8-bit integers with an f32 scale. */
+/* How activations are handed to a format's dot: f32 rows as they are, rows rounded to bf16, or
+ * blocks of 32 as 8-bit integers with an f32 scale. */
 typedef enum hearth_act { HEARTH_ACT_F32, HEARTH_ACT_BF16, HEARTH_ACT_Q8 } hearth_act;
 
 typedef struct hearth_format {
@@ -60,7 +60,7 @@ typedef struct hearth_kv_type {
 } hearth_kv_type;
 
 typedef struct hearth_kernels {
-    const char* isa;        /* "scalar", "avx2", "avx512" */
+    const char* isa;        /* "avx2": the stem of its file */
     int (*supported)(void); /* does this CPU (and OS) run it */
     int (*preferred)(void); /* is it the better one here than those of lower rank */
 

@@ -3,7 +3,7 @@
  *
  * Weights are taken in chunks of 32, the activations' block. In chunk c of row n
  *
- *   w[j] = D * (s[j / 16] * (q[j] - offset)) - M          q an unsigned integer below 128
+ *   w[j] = D * (s[j / 16] * (q[j] - offset)) - M          q below 128, or an int8 (word)
  *
  * with D and M in f32, exact products of a block's f16 scale and small integers, and s = 1 except
  * where a format scales sixteens (kHalves). The integer part S = sum_j s (q[j] - offset) a[j] is
@@ -23,7 +23,7 @@
  *
  * A format is a struct:
  *   kBytes, kChunks      a block's size, and its chunks of 32
- *   kOffset              subtracted from every q
+ *   kOffset              subtracted from every q; of int8, what an ISA adds to have them unsigned
  *   kMin, kHalves        does it have minima, or scales for sixteens
  *   kTogether            words whose products with activations may be added in 16 bits:
  *                        2 * kTogether * 127 * max|q - offset| < 2^15

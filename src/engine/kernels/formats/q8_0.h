@@ -8,14 +8,8 @@
  * before d is rounded to f16, as in ggml's reference quantizer). Files may hold q = -128; the dot
  * is exact there too.
  *
- * Dot with act_q8 activations: exact int32 inside a block, one f32 scale per block, blocks in
- * order: acc = fma(float(sum_j q[j] a[j]), d_w * d_a, acc) |sum_j q a| <= 32 * 128 * 127 < 2^24, so
- * its conversion is exact. Each block rounds twice (the product of the scales, the fma), so against
- * exact arithmetic on the quantized activations |out - exact| <= gamma(n_blocks + 1) * sum_b |d_w
- * d_a sum_j q a|. A tile is 16 rows of weights: lane i is row i, so that an element's order of sums
- * is that of its own blocks and depends on nothing else. Weights are turned once per block and used
- * for kQ8T rows of activations; a layout that stores them turned would only replace t_load and
- * f_rows_h. Source: GGUF tensor type 8.
+ * Dot: quant_dot.h with D = d; S = sum_j q[j] a[j], exact: at most 32 * 128 * 127 < 2^24.
+ * Source: GGUF tensor type 8.
  */
 #include "engine/kernels/quant_panel.h"
 
