@@ -101,8 +101,12 @@ class LocalEngine final : public Engine {
           kv_(std::move(kv)),
           options_(options),
           memory_(memory),
-          loop_(Machine{model_->network(), *device_, *kv_, model_->tokenizer(),
-                        model_->config().n_vocab},
+          loop_(Machine{.network = model_->network(),
+                        .device = *device_,
+                        .kv = *kv_,
+                        .tokenizer = model_->tokenizer(),
+                        .n_vocab = model_->config().n_vocab,
+                        .intact = [this] { return model_->unchanged(); }},
                 options, clock) {}
 
     ~LocalEngine() override {

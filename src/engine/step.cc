@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/format.h"
+#include "base/log.h"
 #include "engine/limits.h"
 
 namespace hearth::engine {
@@ -266,6 +267,7 @@ void StepLoop::forward() {
     const auto prefill_ns = std::int64_t(double(step_ns) * double(n_prefill) / double(n_total));
     counts_.prefill_ns_total += prefill_ns;
     counts_.decode_ns_total += step_ns - prefill_ns;
+    if (const Status intact = machine_.intact(); !intact) return fail_running(intact.error());
 
     std::size_t n_used = 0;  // rows of logits
     for (std::size_t i = 0; i < running_.size(); ++i) {
@@ -278,6 +280,13 @@ void StepLoop::forward() {
         n_used += std::size_t(n);
     }
     CHECK(n_used == logit_rows_.size());
+}
+
+void StepLoop::fail_running(const Error& error) {
+    log_error("model_changed", {{"error", error.message}});
+    for (const SequencePtr& seq : running_)
+        retire(*seq, StopReason::failed,
+               {.kind = ErrorKind::internal, .message = error.message});
 }
 
 void StepLoop::sample(Sequence& seq, std::int64_t n_rows, std::span<const float> logits) {

@@ -24,6 +24,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -48,6 +49,9 @@ struct Machine {
     model::KvStore& kv;
     const model::Tokenizer& tokenizer;
     std::int64_t n_vocab = 0;
+    // Are the weights still those that were loaded? Asked after each forward. An error ends every
+    // running sequence: what it says was computed from something else.
+    std::function<Status()> intact = [] { return Status(); };
 };
 
 // Rows of a step that may carry logits: what the network is loaded with.
@@ -80,6 +84,7 @@ class StepLoop {
     const Sequence* sibling_of(const Sequence& seq) const;
     bool bequeath(Sequence& seq);
     void forward();
+    void fail_running(const Error& error);
     void sample(Sequence& seq, std::int64_t n_rows, std::span<const float> logits);
     void next_token(Sequence& seq, std::span<const float> logits);
     void next_scores(Sequence& seq, std::int64_t n_rows, std::span<const float> logits);

@@ -1,12 +1,12 @@
 #include "engine/model/model_file.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -22,26 +22,36 @@ struct Guarded {
     std::atomic<bool> taken{false};
     std::atomic<std::uintptr_t> begin{0};
     std::atomic<std::size_t> size{0};
-    std::array<char, 4096 + 256> message{};  // PATH_MAX and the words around it
-    std::size_t n_message = 0;
+    std::atomic<bool> lost{false};  // pages of it are zeros now
 };
-// Two models of the most parts there can be; a map beyond that is only not explained.
+// Two models of the most parts there can be; a map beyond that is not guarded.
 constexpr std::size_t kGuardedMax = 2 * std::size_t(kShardMax);
-std::array<std::atomic<Guarded*>, kGuardedMax> guarded;  // entries are made once and never freed
+std::array<Guarded, kGuardedMax> guarded;
 struct sigaction previous;
 
+// Zeros from the page at `at` to the end of the map: a file that was shortened has no page behind
+// the first that is gone.
+bool fill_with_zeros(const Guarded& g, std::uintptr_t at) {
+    static const auto page = std::uintptr_t(::sysconf(_SC_PAGESIZE));
+    const std::size_t size = g.size.load(std::memory_order_acquire);
+    const std::uintptr_t begin = g.begin.load(std::memory_order_relaxed);
+    if (at < begin || at - begin >= size) return false;
+    const std::uintptr_t from = at - at % page;
+    return ::mmap(reinterpret_cast<void*>(from), begin + size - from, PROT_READ,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+// The instruction runs again after this.
 void on_bus_error(int, siginfo_t* info, void*) {
+    const int saved_errno = errno;
     const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
-    for (const auto& slot : guarded) {
-        const Guarded* g = slot.load(std::memory_order_acquire);
-        if (!g) break;
-        const std::size_t size = g->size.load(std::memory_order_acquire);
-        const std::uintptr_t begin = g->begin.load(std::memory_order_relaxed);
-        if (at < begin || at - begin >= size) continue;
-        [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, g->message.data(), g->n_message);
-        ::_exit(1);
+    for (Guarded& g : guarded) {
+        if (!fill_with_zeros(g, at)) continue;
+        g.lost.store(true, std::memory_order_release);
+        errno = saved_errno;
+        return;
     }
-    // Not ours: the instruction runs again, and the signal goes to whom it went before.
+    // Not ours: the signal goes to whom it went before.
     ::sigaction(SIGBUS, &previous, nullptr);
 }
 
@@ -53,29 +63,16 @@ void install_handler() {
     ::sigaction(SIGBUS, &action, &previous);
 }
 
-int guard(std::span<const std::byte> bytes, const std::string& path) {
+// Place in the table; -1 when it is full.
+int guard(std::span<const std::byte> bytes) {
     static const bool installed = (install_handler(), true);
     (void)installed;
-    const std::string message = format(
-        "hearth: the model file {} was shortened while it was in use, or its disk failed; its "
-        "weights are gone, so the program ends. Put the file back and start again; to replace a "
-        "model, "
-        "rename the new file onto the old one.\n",
-        path);
     for (std::size_t i = 0; i < kGuardedMax; ++i) {
-        Guarded* g = guarded[i].load(std::memory_order_acquire);
-        if (!g) {
-            auto* fresh = new Guarded;
-            if (guarded[i].compare_exchange_strong(g, fresh, std::memory_order_acq_rel))
-                g = fresh;
-            else
-                delete fresh;  // g is now the one that came first
-        }
-        if (g->taken.exchange(true, std::memory_order_acquire)) continue;
-        g->n_message = std::min(message.size(), g->message.size());
-        std::memcpy(g->message.data(), message.data(), g->n_message);
-        g->begin.store(reinterpret_cast<std::uintptr_t>(bytes.data()), std::memory_order_relaxed);
-        g->size.store(bytes.size(), std::memory_order_release);
+        Guarded& g = guarded[i];
+        if (g.taken.exchange(true, std::memory_order_acquire)) continue;
+        g.lost.store(false, std::memory_order_relaxed);
+        g.begin.store(reinterpret_cast<std::uintptr_t>(bytes.data()), std::memory_order_relaxed);
+        g.size.store(bytes.size(), std::memory_order_release);
         return int(i);
     }
     return -1;
@@ -83,9 +80,13 @@ int guard(std::span<const std::byte> bytes, const std::string& path) {
 
 void unguard(int place) {
     if (place < 0) return;
-    Guarded* g = guarded[std::size_t(place)].load(std::memory_order_acquire);
-    g->size.store(0, std::memory_order_release);
-    g->taken.store(false, std::memory_order_release);
+    Guarded& g = guarded[std::size_t(place)];
+    g.size.store(0, std::memory_order_release);
+    g.taken.store(false, std::memory_order_release);
+}
+
+bool lost_pages(int place) {
+    return place >= 0 && guarded[std::size_t(place)].lost.load(std::memory_order_acquire);
 }
 
 }  // namespace
@@ -109,7 +110,7 @@ Result<ModelFile> ModelFile::open(const std::string& path) {
     if (std::size_t(out.stamp_.size) != out.map_.bytes().size())
         return fail(ErrorKind::invalid_request,
                     format("{} changed while it was opened; try again once it is whole", path));
-    if (!out.map_.bytes().empty()) out.guard_ = guard(out.map_.bytes(), path);
+    if (!out.map_.bytes().empty()) out.guard_ = guard(out.map_.bytes());
     return out;
 }
 
@@ -136,10 +137,11 @@ ModelFile::~ModelFile() {
 Status ModelFile::unchanged() const {
     if (!fd_) return {};
     HEARTH_TRY(const Stamp now, stamp_of(fd_, path_));
-    if (now == stamp_) return {};
+    if (now == stamp_ && !lost_pages(guard_)) return {};
     return fail(ErrorKind::invalid_request,
-                format("the model file {} was changed after it was opened ({} bytes then, {} now); "
-                       "load it again once it is whole",
+                format("the model file {} was changed after it was opened ({} bytes then, {} now), or its "
+                       "disk failed; load it again once it is whole, and replace models by "
+                       "renaming the new file onto the old one",
                        path_, stamp_.size, now.size));
 }
 

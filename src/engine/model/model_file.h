@@ -7,11 +7,11 @@
 // - Nothing that decides where we read or write comes from the map: Model reads header, metadata
 //   and tensor table from a copy (gguf.h, head_bytes). What stays in the map is weights, and
 //   kernels take any bits for numbers.
-// - unchanged() compares size and time of change with those at open(). Model asks after loading,
-//   and others may at any time.
-// - SIGBUS inside the map of a model ends the process with exit code 1 and a message that names the
-//   file. There is nothing to go on with: the weights are gone in the middle of a kernel. A SIGBUS
-//   elsewhere goes to whoever handled it before.
+// - A page that is gone becomes a page of zeros, and the kernel that touched it goes on. A SIGBUS
+//   outside the maps of models goes to whoever handled it before.
+// - unchanged() says whether the file lost pages, and whether its size and time of change are those
+//   of open(). Model asks after loading, the engine after each step: what was computed from other
+//   weights is not handed out.
 //
 // Replacing a model by renaming a new file onto it is safe: the map keeps the old one.
 //
@@ -41,7 +41,7 @@ class ModelFile {
 
     std::span<const std::byte> bytes() const { return map_.bytes(); }
     const std::string& path() const { return path_; }
-    // Errors: invalid_request, naming the file.
+    // Costs an fstat. Errors: invalid_request, naming the file.
     Status unchanged() const;
 
   private:
