@@ -74,12 +74,6 @@ void pair_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const v
 inline size_t pair_act_bytes(int64_t k) {
     return size_t(k) * sizeof(bf16);
 }
-inline void pair_make_act(void* act, const float* x, int64_t k) {
-    bf16* out = (bf16*)act;
-    int64_t i = 0;
-    for (; i + 16 <= k; i += 16) f_store_b(out + i, f_load(x + i));
-    if (i < k) f_store_b_n(out + i, f_load_n(x + i, k - i), k - i);
-}
 
 }  // namespace
 #endif

@@ -1,4 +1,5 @@
-// cpu: CPUID leaf 0 names the maker, leaf 1 and leaf 7 the instruction sets, XCR0 the registers that the system saves.
+// cpu: CPUID leaf 0 names the maker, leaf 1 and leaf 7 the instruction sets, XCR0 the registers
+// that the system saves.
 //
 // Source: Intel SDM volume 2A, CPUID; volume 1, section 14.3 and 15.2 (detection of AVX and
 // AVX-512).

@@ -1,4 +1,4 @@
-/* The matmul of weights that widen to f32 (f32, f16, bf16), written once over the primitives.
+/* Weights that widen to f32 (f32, f16, bf16) and their matmul, written once over the primitives.
  *
  * out[t, n] = sum_k w[n, k] * x[t, k]. Lane l sums k = l, l + 16, l + 32, … with fused
  * multiply-adds, and the 16 lanes are added by f_sum. That order is the same for every element in
@@ -26,14 +26,43 @@ inline f32x16 widen(const uint16_t* p) {
 inline f32x16 widen(const bf16* p) {
     return f_load_b(p);
 }
-inline f32x16 widen_n(const bf16* p, int64_t n) {
-    return f_load_b_n(p, n);
-}
 inline f32x16 widen_n(const float* p, int64_t n) {
     return f_load_n(p, n);
 }
 inline f32x16 widen_n(const uint16_t* p, int64_t n) {
     return f_load_h_n(p, n);
+}
+inline f32x16 widen_n(const bf16* p, int64_t n) {
+    return f_load_b_n(p, n);
+}
+
+inline void narrow(uint16_t* p, f32x16 x) {
+    f_store_h(p, x);
+}
+inline void narrow(bf16* p, f32x16 x) {
+    f_store_b(p, x);
+}
+inline void narrow_n(uint16_t* p, f32x16 x, int64_t n) {
+    f_store_h_n(p, x, n);
+}
+inline void narrow_n(bf16* p, f32x16 x, int64_t n) {
+    f_store_b_n(p, x, n);
+}
+
+/* n values between memory and f32; narrowing rounds to nearest even. */
+template <class Weight>
+void float_decode(float* out, const void* from, int64_t n) {
+    const Weight* p = (const Weight*)from;
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) f_store(out + i, widen(p + i));
+    if (i < n) f_store_n(out + i, widen_n(p + i, n - i), n - i);
+}
+template <class Weight>
+void float_encode(void* to, const float* x, int64_t n) {
+    Weight* p = (Weight*)to;
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) narrow(p + i, f_load(x + i));
+    if (i < n) narrow_n(p + i, f_load_n(x + i, n - i), n - i);
 }
 
 template <class Weight>
@@ -136,6 +165,9 @@ inline void float_widen(float* panel, const void* w, size_t stride, int64_t n, i
     }
 }
 
+/* From so many rows of activations on, widening once for all pays. */
+constexpr int64_t kFloatRowsMin = kFloatN;
+
 /* Up to kFloatRows rows of activations against up to kFloatN rows of weights. */
 template <class Weight>
 inline void float_panels(float* out, int64_t ld_out, const float* x, int64_t T, const void* w,
@@ -160,7 +192,7 @@ template <class Weight>
 inline void float_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
                          size_t stride, int64_t n0, int64_t n1, int64_t K) {
     const float* x = (const float*)act;
-    if (T >= kFloatN) {
+    if (T >= kFloatRowsMin) {
         for (int64_t t = 0; t < T; t += kFloatRows)
             for (int64_t n = n0; n < n1; n += kFloatN)
                 float_panels<Weight>(out + t * ld_out, ld_out, x + t * K,

@@ -7,7 +7,10 @@
  *
  * Exactness (the rule that all tests of the engine lean on): each output element is a sum over K in
  * one fixed order of blocks, whatever the number of rows, the split over threads, or the other
- * rows. ISAs may differ from each other within the bound derived in tests/unit/kernels.
+ * rows. All ISAs give the same bits, except where a format's `act` differs between their tables
+ * (bf16 weights, where there is a dot of pairs): there within the bounds that its file states.
+ *
+ * Pointers to f32 and to act rows are aligned to 4 bytes, other rows need no alignment.
  */
 #ifndef HEARTH_KERNELS_H
 #define HEARTH_KERNELS_H
@@ -29,13 +32,14 @@ typedef struct hearth_format {
     void (*decode)(float* out, const void* blocks, int64_t n);
     void (*encode)(void* blocks, const float* x, int64_t n);
 
-    /* Activation form this format's dot wants: bytes for a row of K values, and its making. */
+    /* Activation form this format's dot wants: bytes for a row of k values, and its making.
+     * Requires: k % block == 0. */
     size_t (*act_bytes)(int64_t k);
     void (*make_act)(void* act, const float* x, int64_t k);
 
     /* out[t * ld_out + n] = sum_k w[n, k] * x[t, k]   for t in [0, T), n in [n0, n1).
      * act: T rows of act_bytes(K) bytes each; w: rows of w_stride bytes, row n at w + n * w_stride.
-     * Rows of w beyond n1 are not read. Calls with n1 - n0 a multiple of 32 leave no lane idle.
+     * Requires: K % block == 0. Rows of w beyond n1 are not read. Calls with n1 - n0 a multiple of 32 leave no lane idle.
      * Cost: (n1 - n0) * K / block * block_bytes bytes of weights from memory.
      */
     void (*matmul)(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
@@ -68,12 +72,13 @@ typedef struct hearth_kernels {
     const hearth_kv_type* const* kv_types;
 
     /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); the mean is summed in double, in index order
-     * of fixed lanes. Source: RMSNorm, arXiv:1910.07467. */
+     * of fixed lanes. x, w, out: [n]; out may be x. Source: RMSNorm, arXiv:1910.07467. */
     void (*rms_norm)(float* out, const float* x, const float* w, int64_t n, float eps);
     /* Rotates neighbouring pairs (x[2i], x[2i+1]) by angle[i]; cos and sin given: n_rot / 2 each.
+     * Requires: n_rot even.
      * Source: RoPE, arXiv:2104.09864. */
     void (*rope_pairs)(float* x, const float* cos, const float* sin, int64_t n_rot);
-    /* out[i] = silu(gate[i]) * up[i]. Source: SwiGLU, arXiv:2002.05202. */
+    /* out[i] = silu(gate[i]) * up[i], all [n]; out may be gate or up. Source: SwiGLU, arXiv:2002.05202. */
     void (*silu_mul)(float* out, const float* gate, const float* up, int64_t n);
     void (*add)(float* x, const float* y, int64_t n); /* x += y */
     void (*scale)(float* x, float by, int64_t n);     /* x *= by */

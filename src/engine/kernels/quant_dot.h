@@ -25,12 +25,13 @@
  *   kBytes, kChunks      a block's size, and its chunks of 32
  *   kOffset              subtracted from every q; of int8, what an ISA adds to have them unsigned
  *   kMin, kHalves        does it have minima, or scales for sixteens
- *   kTogether            words whose products with activations may be added in 16 bits:
- *                        2 * kTogether * 127 * max|q - offset| < 2^15
+ *   kReach               max|q - offset|
+ *   kTogether            words whose products with activations are added in 16 bits
  *   word                 a vector of four q of each row: i32x16 where q < 128, i8tile for int8
  *   block                what open() reads once for a block
  *   open(b, rows, stride)
- *   unpack<C>(b, q, D, M, s, rows, stride)     chunk C; chunks are unpacked in order
+ *   unpack<C>(b, q, D, more, rows, stride)     chunk C, with its M, or its two s, into more; chunks
+ *                                              are unpacked in order
  */
 #ifndef HEARTH_QUANT_DOT_H
 #define HEARTH_QUANT_DOT_H
@@ -58,6 +59,7 @@ struct chunks_of<8> {
 template <class Format>
 struct quant_chunk {
     static_assert(!(Format::kMin && Format::kHalves));
+    static_assert(2 * Format::kTogether * 127 * Format::kReach < 1 << 15);
     typename Format::word q[8];
     f32x16 D;
     f32x16 more[Format::kHalves ? 2 : 1]; /* s or M */
@@ -128,7 +130,7 @@ inline void quant_block(const uint8_t* rows, size_t stride, Use& use, chunk_list
     (
         [&] {
             quant_chunk<Format> w;
-            Format::template unpack<C>(block, w.q, &w.D, &w.more[0], w.more, rows, stride);
+            Format::template unpack<C>(block, w.q, &w.D, w.more, rows, stride);
             use(C, w);
         }(),
         ...);

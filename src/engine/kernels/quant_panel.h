@@ -20,7 +20,7 @@
 
 namespace {
 
-/* With 16 * kPanelN rows 24 to 52 KiB; the activations of a tile are 6 KiB more. */
+/* With 16 * kPanelN rows 22 to 52 KiB; the activations of a tile are 6 KiB more. */
 constexpr int kPanelChunks = 32;
 /* Rows of activations that one unpacking serves. A panel's part of them, 36 bytes a chunk, stays in
  * a second-level cache of 1 MiB with room to spare. */
@@ -155,6 +155,25 @@ void quant_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const 
     for (int64_t t = 0; t < T; t += kPanelRows)
         panel_rows<Format>(out + t * ld_out, ld_out, a + size_t(t) * act_stride, act_stride,
                            T - t < kPanelRows ? T - t : kPanelRows, weights, w_stride, n0, n1, K);
+}
+
+/* The descriptor of a format of quant_dot.h. */
+template <class Format>
+constexpr hearth_format quant_format(const char* name, uint32_t gguf_type,
+                                     void (*decode)(float*, const void*, int64_t),
+                                     void (*encode)(void*, const float*, int64_t)) {
+    return {
+        .name = name,
+        .gguf_type = gguf_type,
+        .block = 32 * Format::kChunks,
+        .block_bytes = Format::kBytes,
+        .decode = decode,
+        .encode = encode,
+        .act_bytes = act_q8_bytes,
+        .make_act = act_q8_make,
+        .matmul = quant_matmul<Format>,
+        .act = HEARTH_ACT_Q8,
+    };
 }
 
 }  // namespace

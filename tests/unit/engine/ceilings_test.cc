@@ -1,4 +1,4 @@
-// Limits: the arithmetic by hand, the work of a model by its own definition, and probes that
+// Ceilings: the arithmetic by hand, the work of a model by its own definition, and probes that
 // measure something. How fast the machine is, is nobody's promise.
 #include "engine/ceilings.h"
 
@@ -102,6 +102,9 @@ TEST(Ceilings, probes_count_a_multiply_add_of_every_lane_as_two) {
         EXPECT_EQ(kernels->ceiling_int8(1), 4 * kernels->ceiling_f32(1)) << isa;
         const std::vector<char> some(1024, 1);
         kernels->ceiling_read(some.data(), 1024);
+        if (!kernels->ceiling_bf16) continue;
+        EXPECT_EQ(kernels->ceiling_bf16(10), 10 * kernels->ceiling_bf16(1)) << isa;
+        EXPECT_EQ(kernels->ceiling_bf16(1), 2 * kernels->ceiling_f32(1)) << isa;
     }
 }
 

@@ -68,10 +68,8 @@ struct Change {
     std::function<bool(const std::string& path, const std::string& bytes)> make;
 };
 const Change kChanges[] = {
-    {"shortened",
-     [](const std::string& path, const std::string&) {
-         return ::truncate(path.c_str(), 4096) == 0;
-     }},
+    {"shortened", [](const std::string& path,
+                     const std::string&) { return ::truncate(path.c_str(), 4096) == 0; }},
     {"emptied",
      [](const std::string& path, const std::string&) { return ::truncate(path.c_str(), 0) == 0; }},
     {"overwritten",
@@ -91,8 +89,7 @@ TEST(ChangingFile, ends_its_answers_with_a_reason_and_no_other_models) {
     for (const char* family : test::kFamilies)
         for (const Change& change : kChanges) {
             SCOPED_TRACE(std::string(family) + ", " + change.what);
-            const std::string bytes =
-                test::tiny_model(test::tiny_of(family, test::kF32)).bytes();
+            const std::string bytes = test::tiny_model(test::tiny_of(family, test::kF32)).bytes();
             const std::string path = old_file("model.gguf", bytes);
             auto engine = start(path), other = start(old_file("other.gguf", bytes));
             ASSERT_TRUE(engine && other);

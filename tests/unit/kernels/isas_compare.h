@@ -21,7 +21,8 @@ class ByteSource {
     explicit ByteSource(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
     std::uint8_t byte() { return bytes_.empty() ? 0 : bytes_[at_++ % bytes_.size()]; }
     std::int64_t integer(std::int64_t low, std::int64_t high) {
-        return low + (byte() * 256 + byte()) % (high - low + 1);
+        const int upper = byte();  // of two calls in one expression either may come first
+        return low + (upper * 256 + byte()) % (high - low + 1);
     }
     float number() {
         std::uint32_t u = 0;

@@ -103,12 +103,14 @@ float by_pairs(const float* w, const std::vector<float>& x, std::int64_t k) {
 }
 
 TEST(Matmul, bf16_pairs_add_in_their_order_and_stay_within_their_bound) {
+    int n_tables = 0;
     const std::uint64_t seed = test_seed();
     SCOPED_TRACE(seed);
     Random random(seed);
     for (const hearth_kernels* table : supported_tables()) {
         const hearth_format& format = *hearth_format_find(table, 30);
         if (format.act != HEARTH_ACT_BF16) continue;
+        ++n_tables;
         for (const std::int64_t k : {1, 2, 31, 32, 33, 63, 64, 172, 255, 1024}) {
             const std::int64_t n = 13, t = 17;
             const Encoded w = encode_rows(format, random.normals(n * k), n, k);
@@ -134,6 +136,7 @@ TEST(Matmul, bf16_pairs_add_in_their_order_and_stay_within_their_bound) {
                 }
         }
     }
+    if (n_tables == 0) GTEST_SKIP() << "no ISA here has a dot of bf16 pairs";
 }
 
 // The bound of quantized formats above is mostly the activations' quantization. This one is free of

@@ -183,9 +183,13 @@ TEST(Q8_0, integer_dot_is_exact_at_the_corners_of_the_range_on_every_isa) {
         w.stride = sizeof block;
         w.bytes.resize(sizeof block);
         std::memcpy(w.bytes.data(), &block, sizeof block);
+        std::vector<float> many;
+        for (int t = 0; t < 13; ++t) many.insert(many.end(), x.begin(), x.end());
         for (const hearth_kernels* table : supported_tables())
-            ASSERT_EQ(matmul(q8_0(*table), x, 1, w, 1, 32)[0], float(expected))
-                << table->isa << " round " << round;
+            for (const std::int64_t rows : {1, 2, 3, 8, 13})
+                for (const float got : matmul(q8_0(*table), many, rows, w, 1, 32))
+                    ASSERT_EQ(got, float(expected))
+                        << table->isa << " round " << round << ", " << rows << " rows";
     }
 }
 

@@ -204,7 +204,7 @@ TEST(Quants, more_bits_and_searched_grids_lose_less) {
     EXPECT_LT(error(3), error(2));
 }
 
-TEST(Quants, what_was_decoded_encodes_to_values_near_itself) {
+TEST(Quants, zeros_encode_to_themselves_and_constants_to_values_near) {
     const std::uint64_t seed = test_seed();
     SCOPED_TRACE(seed);
     Random random(seed);
@@ -259,7 +259,7 @@ TEST(Quants, hostile_scales_show_in_the_output_on_every_isa) {
 }
 
 // One block, scale 1, extreme q and activations of one sign: the largest sums that each format's
-// comment claims to be exact.
+// comment claims to be exact, and the largest that tiles of many rows add in 16 bits.
 TEST(Quants, integer_sums_are_exact_at_the_corners_on_every_isa) {
     for (const hearth_kernels* table : supported_tables()) {
         for (const hearth_format* format : quantized_formats(*table)) {
@@ -273,15 +273,18 @@ TEST(Quants, integer_sums_are_exact_at_the_corners_on_every_isa) {
                 std::memcpy(w.bytes.data() + (six ? 208 : 0), &one, 2);
                 if (format->gguf_type == 12 || min) std::memcpy(w.bytes.data() + 2, &none, 2);
                 for (const float sign : {1.0f, -1.0f}) {
-                    const std::vector<float> x(std::size_t(k), 127.0f * sign);
+                    constexpr std::int64_t kRows[] = {1, 2, 3, 8, 13};
+                    const std::vector<float> x(std::size_t(13 * k), 127.0f * sign);
                     double exact = 0;
                     for (const Definition& d : defined_row(*format, w.bytes.data(), k))
                         exact += d.value() * 127.0 * double(sign);
                     // Up to 8 chunks of integers below 2^24 are added: exact where below that.
-                    const float got = matmul(*format, x, 1, w, 1, k)[0];
-                    ASSERT_LE(std::fabs(got - exact),
-                              std::fabs(exact) > 0x1p24 ? gamma(8) * 0x1p27 : 0)
-                        << table->isa << " " << format->name << " " << int(fill);
+                    for (const std::int64_t rows : kRows)
+                        for (const float got : matmul(*format, x, rows, w, 1, k))
+                            ASSERT_LE(std::fabs(got - exact),
+                                      std::fabs(exact) > 0x1p24 ? gamma(8) * 0x1p27 : 0)
+                                << table->isa << " " << format->name << " " << int(fill) << ", "
+                                << rows << " rows";
                 }
             }
         }

@@ -2,9 +2,8 @@
  *
  * Decoding is exact; encoding rounds to nearest even, values above the largest bf16 and half a step
  * (3.3961e38) become infinite. Dot with f32 activations, each weight widened exactly; order and
- * error bound in float_dot.h. Where the ISA has a dot of bf16 pairs, activations are rounded to bf16
- * instead (bf16_pairs.h).
- * Source: GGUF tensor type 30.
+ * error bound in float_dot.h. Where the ISA has a dot of bf16 pairs, activations are rounded to
+ * bf16 instead (bf16_pairs.h). Source: GGUF tensor type 30.
  */
 #include "engine/kernels/float_dot.h"
 #ifdef __AVX512BF16__
@@ -13,25 +12,23 @@
 
 namespace {
 
-void bf16_decode(float* out, const void* blocks, int64_t n) {
-    const bf16* b = (const bf16*)blocks;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) f_store(out + i, f_load_b(b + i));
-    if (i < n) f_store_n(out + i, f_load_b_n(b + i, n - i), n - i);
-}
-void bf16_encode(void* blocks, const float* x, int64_t n) {
-    bf16* b = (bf16*)blocks;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) f_store_b(b + i, f_load(x + i));
-    if (i < n) f_store_b_n(b + i, f_load_n(x + i, n - i), n - i);
-}
-
 const hearth_format format_bf16 = {
-    "bf16",          30, 1, 2, bf16_decode, bf16_encode,
+    "bf16",
+    30,
+    1,
+    2,
+    float_decode<bf16>,
+    float_encode<bf16>,
 #ifdef __AVX512BF16__
-    pair_act_bytes,  pair_make_act, pair_matmul, HEARTH_ACT_BF16,
+    pair_act_bytes,
+    float_encode<bf16>,
+    pair_matmul,
+    HEARTH_ACT_BF16,
 #else
-    float_act_bytes, float_make_act, float_matmul<bf16>, HEARTH_ACT_F32,
+    float_act_bytes,
+    float_make_act,
+    float_matmul<bf16>,
+    HEARTH_ACT_F32,
 #endif
 };
 

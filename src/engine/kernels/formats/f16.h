@@ -8,21 +8,16 @@
 
 namespace {
 
-void f16_decode(float* out, const void* blocks, int64_t n) {
-    const uint16_t* h = (const uint16_t*)blocks;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) f_store(out + i, f_load_h(h + i));
-    if (i < n) f_store_n(out + i, f_load_h_n(h + i, n - i), n - i);
-}
-void f16_encode(void* blocks, const float* x, int64_t n) {
-    uint16_t* h = (uint16_t*)blocks;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) f_store_h(h + i, f_load(x + i));
-    if (i < n) f_store_h_n(h + i, f_load_n(x + i, n - i), n - i);
-}
-
 const hearth_format format_f16 = {
-    "f16", 1, 1, 2, f16_decode, f16_encode, float_act_bytes, float_make_act, float_matmul<uint16_t>,
+    "f16",
+    1,
+    1,
+    2,
+    float_decode<uint16_t>,
+    float_encode<uint16_t>,
+    float_act_bytes,
+    float_make_act,
+    float_matmul<uint16_t>,
     HEARTH_ACT_F32,
 };
 

@@ -15,7 +15,16 @@ void f32_encode(void* blocks, const float* x, int64_t n) {
 }
 
 const hearth_format format_f32 = {
-    "f32", 0, 1, 4, f32_decode, f32_encode, float_act_bytes, float_make_act, float_matmul<float>, HEARTH_ACT_F32,
+    "f32",
+    0,
+    1,
+    4,
+    f32_decode,
+    f32_encode,
+    float_act_bytes,
+    float_make_act,
+    float_matmul<float>,
+    HEARTH_ACT_F32,
 };
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 struct q4_k {
     static constexpr int kBytes = 144, kChunks = 8, kOffset = 0;
     static constexpr bool kMin = true, kHalves = false;
-    static constexpr int kTogether = 8;
+    static constexpr int kReach = 15, kTogether = 8;
     using word = i32x16;
     struct block {
         k_heads heads;
@@ -24,7 +24,7 @@ struct q4_k {
         k_open(b.heads, rows, stride);
     }
     template <int C>
-    static void unpack(block& b, i32x16* q, f32x16* D, f32x16* M, f32x16*, const uint8_t* rows,
+    static void unpack(block& b, i32x16* q, f32x16* D, f32x16* M, const uint8_t* rows,
                        size_t stride) {
         k_nibbles<C>(q, b.raw, rows + 16, stride);
         k_scales<C>(D, M, b.heads);
@@ -54,9 +54,6 @@ void q4_k_encode(void* blocks, const float* x, int64_t n) {
     }
 }
 
-const hearth_format format_q4_k = {
-    "q4_k",      12,           256,         q4_k::kBytes,       q4_k_decode,
-    q4_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q4_k>, HEARTH_ACT_Q8,
-};
+const hearth_format format_q4_k = quant_format<q4_k>("q4_k", 12, q4_k_decode, q4_k_encode);
 
 }  // namespace

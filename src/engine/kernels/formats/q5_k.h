@@ -15,7 +15,7 @@ namespace {
 struct q5_k {
     static constexpr int kBytes = 176, kChunks = 8, kOffset = 0;
     static constexpr bool kMin = true, kHalves = false;
-    static constexpr int kTogether = 4;
+    static constexpr int kReach = 31, kTogether = 4;
     using word = i32x16;
     struct block {
         k_heads heads;
@@ -27,7 +27,7 @@ struct q5_k {
         i_turn4(b.fifths + 4, rows + 32, stride);
     }
     template <int C>
-    static void unpack(block& b, i32x16* q, f32x16* D, f32x16* M, f32x16*, const uint8_t* rows,
+    static void unpack(block& b, i32x16* q, f32x16* D, f32x16* M, const uint8_t* rows,
                        size_t stride) {
         k_nibbles<C>(q, b.raw, rows + 48, stride);
         for (int j = 0; j < 8; ++j) {
@@ -70,9 +70,6 @@ void q5_k_encode(void* blocks, const float* x, int64_t n) {
     }
 }
 
-const hearth_format format_q5_k = {
-    "q5_k",      13,           256,         q5_k::kBytes,       q5_k_decode,
-    q5_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q5_k>, HEARTH_ACT_Q8,
-};
+const hearth_format format_q5_k = quant_format<q5_k>("q5_k", 13, q5_k_decode, q5_k_encode);
 
 }  // namespace

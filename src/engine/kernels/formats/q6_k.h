@@ -25,7 +25,7 @@ namespace {
 struct q6_k {
     static constexpr int kBytes = 210, kChunks = 8, kOffset = 32;
     static constexpr bool kMin = false, kHalves = true;
-    static constexpr int kTogether = 4;
+    static constexpr int kReach = 32, kTogether = 4;
     using word = i32x16;
     struct block {
         f32x16 d;
@@ -38,7 +38,7 @@ struct q6_k {
         b.d = f_rows_h(rows + 208, stride);
     }
     template <int C>
-    static void unpack(block& b, i32x16* q, f32x16* D, f32x16*, f32x16* s, const uint8_t* rows,
+    static void unpack(block& b, i32x16* q, f32x16* D, f32x16* s, const uint8_t* rows,
                        size_t stride) {
         constexpr int kHalf = C / 4, kPart = C % 4;
         if constexpr (kPart == 0)
@@ -102,9 +102,6 @@ void q6_k_encode(void* blocks, const float* x, int64_t n) {
     }
 }
 
-const hearth_format format_q6_k = {
-    "q6_k",      14,           256,         q6_k::kBytes,       q6_k_decode,
-    q6_k_encode, act_q8_bytes, act_q8_make, quant_matmul<q6_k>, HEARTH_ACT_Q8,
-};
+const hearth_format format_q6_k = quant_format<q6_k>("q6_k", 14, q6_k_decode, q6_k_encode);
 
 }  // namespace

@@ -11,23 +11,21 @@
  * Dot: quant_dot.h with D = d; S = sum_j q[j] a[j], exact: at most 32 * 128 * 127 < 2^24.
  * Source: GGUF tensor type 8.
  */
+#include "engine/kernels/quant_encode.h"
 #include "engine/kernels/quant_panel.h"
 
 namespace {
 
-constexpr int kQ8Block = 32, kQ8Bytes = 34;
-
 struct q8_0 {
-    static constexpr int kBytes = kQ8Bytes, kChunks = 1;
+    static constexpr int kBytes = 34, kChunks = 1;
     static constexpr int kOffset = 128; /* where an ISA adds it to have unsigned bytes */
     static constexpr bool kMin = false, kHalves = false;
-    static constexpr int kTogether = 1;
+    static constexpr int kReach = 128, kTogether = 1;
     using word = i8tile;
     struct block {};
     static void open(block&, const uint8_t*, size_t) {}
     template <int>
-    static void unpack(block&, i8tile* q, f32x16* D, f32x16*, f32x16*, const uint8_t* rows,
-                       size_t stride) {
+    static void unpack(block&, i8tile* q, f32x16* D, f32x16*, const uint8_t* rows, size_t stride) {
         t_load(q, rows + 2, stride);
         *D = f_rows_h(rows, stride);
     }
@@ -35,12 +33,9 @@ struct q8_0 {
 
 void q8_0_decode(float* out, const void* blocks, int64_t n) {
     const uint8_t* p = (const uint8_t*)blocks;
-    for (int64_t b = 0; b < n / kQ8Block; ++b, p += kQ8Bytes, out += kQ8Block) {
-        uint16_t half[16] = {};
-        float d[16];
-        __builtin_memcpy(half, p, 2);
-        f_store(d, f_load_h(half));
-        for (int j = 0; j < kQ8Block; ++j) out[j] = d[0] * float((int8_t)p[2 + j]);
+    for (int64_t b = 0; b < n / 32; ++b, p += q8_0::kBytes, out += 32) {
+        const float d = half_at_bytes(p);
+        for (int j = 0; j < 32; ++j) out[j] = d * float((int8_t)p[2 + j]);
     }
 }
 
@@ -53,24 +48,14 @@ inline float round_half_away(float x) {
 /* Requires: finite x. Blocks below 2^-93 become zeros: their scale is 0 in f16 in any case. */
 void q8_0_encode(void* blocks, const float* x, int64_t n) {
     uint8_t* p = (uint8_t*)blocks;
-    for (int64_t b = 0; b < n / kQ8Block; ++b, p += kQ8Bytes, x += kQ8Block) {
-        float largest = 0.0f;
-        for (int j = 0; j < kQ8Block; ++j) {
-            const float size = x[j] < 0.0f ? -x[j] : x[j];
-            if (size > largest) largest = size;
-        }
-        const float d = largest / 127.0f, inverse = d > 0x1p-100f ? 1.0f / d : 0.0f;
-        uint16_t half[16];
-        f_store_h(half, f_set(d));
-        __builtin_memcpy(p, half, 2);
-        for (int j = 0; j < kQ8Block; ++j)
-            p[2 + j] = (uint8_t)(int8_t)round_half_away(x[j] * inverse);
+    for (int64_t b = 0; b < n / 32; ++b, p += q8_0::kBytes, x += 32) {
+        const float largest = largest_of(x, 32);
+        const float d = (largest < 0.0f ? -largest : largest) / 127.0f, inverse = inverse_of(d);
+        put_half(p, d);
+        for (int j = 0; j < 32; ++j) p[2 + j] = (uint8_t)(int8_t)round_half_away(x[j] * inverse);
     }
 }
 
-const hearth_format format_q8_0 = {
-    "q8_0",       8,           kQ8Block,    kQ8Bytes, q8_0_decode, q8_0_encode,
-    act_q8_bytes, act_q8_make, quant_matmul<q8_0>, HEARTH_ACT_Q8,
-};
+const hearth_format format_q8_0 = quant_format<q8_0>("q8_0", 8, q8_0_decode, q8_0_encode);
 
 }  // namespace

@@ -10,6 +10,7 @@
  */
 #include "engine/kernels/act_q8.h"
 #include "engine/kernels/attend.h"
+#include "engine/kernels/quant_encode.h"
 
 namespace {
 
@@ -36,9 +37,7 @@ void kv_q8_0_store(void* row, const float* x, int64_t head_dim) {
     for (int64_t b = 0; b < head_dim / 32; ++b) {
         act_q8 a;
         act_q8_block(&a, x + b * 32);
-        uint16_t half[16];
-        f_store_h(half, f_set(a.d));
-        blocks[b].d = half[0];
+        blocks[b].d = half_of(a.d);
         __builtin_memcpy(blocks[b].q, a.q, 32);
     }
 }

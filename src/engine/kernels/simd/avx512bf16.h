@@ -4,7 +4,7 @@
 // rank: 4
 // prefer: amd
 //
-// The primitives of avx512.h with the dot of bf16 pairs, for bf16 weights. On AMD's cores since Zen 4
-// it does twice the work of an f32 multiply-add, on Intel's half of it (docs/SPEED.md): there it is
-// taken only where it is asked for.
+// The primitives of avx512.h with the dot of bf16 pairs, for bf16 weights. On AMD's cores since Zen
+// 4 it does twice the work of an f32 multiply-add, on Intel's half of it (docs/SPEED.md): there it
+// is taken only where it is asked for.
 #include "engine/kernels/simd/avx512.h"

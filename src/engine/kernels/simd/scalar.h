@@ -9,12 +9,14 @@
 //
 // A vector is always 16 lanes, whatever the machine's registers: AVX-512 holds one in one register,
 // AVX2 in two, this file in an array. So the order of every sum belongs to the code that is written
-// over the primitives, not to the ISA, and all ISAs agree bit for bit. Multiply and add are fused
+// over the primitives, not to the ISA, and all ISAs agree bit for bit (but for bf16 weights where an
+// ISA has a dot of bf16 pairs, kernels.h). Multiply and add are fused
 // only where f_fma says so (-ffp-contract=off).
 //
 // The lines above are read by CMake: compiler flags of this ISA's object, the CPU features it needs
-// at run time (names of cpu.cc), the processors it is built for, and its rank (the highest
-// supported rank is chosen). No standard C++ header may be included here or in any file that an
+// at run time (names of cpu.cc), the processors it is built for, its rank (the highest that is
+// supported and preferred is chosen), and, not in every file, the features without which it is not
+// preferred (prefer) and what optimises it in a release in place of -O3 (release). No standard C++ header may be included here or in any file that an
 // ISA's object includes.
 #ifndef HEARTH_SIMD_H
 #define HEARTH_SIMD_H
@@ -24,7 +26,7 @@
 
 namespace {
 
-// Rows of weights and of activations that one pass of the f32 and f16 kernels keeps in registers.
+// Rows of weights and of activations that one pass of the float kernels keeps in registers.
 constexpr int kTileN = 2, kTileT = 2;
 // Widened weights and rows of activations in a float tile.
 constexpr int kFloatN = 2, kFloatT = 2;
