@@ -285,8 +285,7 @@ void StepLoop::forward() {
 void StepLoop::fail_running(const Error& error) {
     log_error("model_changed", {{"error", error.message}});
     for (const SequencePtr& seq : running_)
-        retire(*seq, StopReason::failed,
-               {.kind = ErrorKind::internal, .message = error.message});
+        retire(*seq, StopReason::failed, {.kind = ErrorKind::internal, .message = error.message});
 }
 
 void StepLoop::sample(Sequence& seq, std::int64_t n_rows, std::span<const float> logits) {

@@ -138,11 +138,12 @@ Status ModelFile::unchanged() const {
     if (!fd_) return {};
     HEARTH_TRY(const Stamp now, stamp_of(fd_, path_));
     if (now == stamp_ && !lost_pages(guard_)) return {};
-    return fail(ErrorKind::invalid_request,
-                format("the model file {} was changed after it was opened ({} bytes then, {} now), or its "
-                       "disk failed; load it again once it is whole, and replace models by "
-                       "renaming the new file onto the old one",
-                       path_, stamp_.size, now.size));
+    return fail(
+        ErrorKind::invalid_request,
+        format("the model file {} was changed after it was opened ({} bytes then, {} now), or its "
+               "disk failed; load it again once it is whole, and replace models by "
+               "renaming the new file onto the old one",
+               path_, stamp_.size, now.size));
 }
 
 }  // namespace hearth::model
