@@ -45,7 +45,7 @@ class ArchKeys {
     ArchKeys(const Gguf& gguf, std::string arch) : gguf_(gguf), arch_(std::move(arch)) {}
     std::string key(std::string_view name) const { return arch_ + "." + std::string(name); }
     bool has(std::string_view name) const { return gguf_.find(key(name)) != nullptr; }
-    // From 1 (or low) to high. Errors: as Gguf::integer.
+    // From 1 (or low) to high; a fallback is returned as it is. Errors: as Gguf::integer.
     Result<std::int64_t> count(std::string_view name, std::int64_t high,
                                std::optional<std::int64_t> fallback = std::nullopt,
                                std::int64_t low = 1) const;

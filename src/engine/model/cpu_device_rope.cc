@@ -5,8 +5,12 @@
 
 #include "base/check.h"
 #include "engine/model/kv_store.h"
+#include "engine/model/limits.h"
 
 namespace hearth::model {
+
+// Every head that a config may have fits the table.
+static_assert(kHeadDimMax <= kCpuHeadDimMax);
 
 void RopeTable::reserve(std::int64_t n_rows) {
     if (n_rows <= std::int64_t(pos_.size())) return;

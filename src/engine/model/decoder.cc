@@ -49,6 +49,11 @@ Status read_heads(const ArchKeys& keys, Config& c) {
                                   keys.key("attention.key_length"), keys.key("embedding_length"),
                                   c.n_embd, keys.key("attention.head_count"), c.n_head));
     HEARTH_TRY(c.head_dim, keys.count("attention.key_length", kHeadDimMax, c.n_embd / c.n_head));
+    if (c.head_dim > kHeadDimMax)
+        return unsupported(format("key {} is missing and {} {} / {} {} is {}, the limit is {}",
+                                  keys.key("attention.key_length"), keys.key("embedding_length"),
+                                  c.n_embd, keys.key("attention.head_count"), c.n_head, c.head_dim,
+                                  kHeadDimMax));
     HEARTH_TRY(const auto value_length,
                keys.count("attention.value_length", kHeadDimMax, c.head_dim));
     if (value_length != c.head_dim)

@@ -80,8 +80,9 @@ class Gguf {
     // Where the last pair's bytes end. Those of a pair begin 8 bytes before its key.
     const char* metadata_end() const { return metadata_end_; }
 
-    // Typed reads. Errors: not_found if absent (where no fallback is given), invalid_request if of
-    // another type or outside the bounds; messages name the key.
+    // Typed reads. A fallback is returned as it is, whatever the bounds. Errors: not_found if
+    // absent (where no fallback is given), invalid_request if of another type or outside the
+    // bounds; messages name the key.
     Result<std::int64_t> integer(std::string_view key, std::int64_t low, std::int64_t high,
                                  std::optional<std::int64_t> fallback = std::nullopt) const;
     Result<double> number(std::string_view key,

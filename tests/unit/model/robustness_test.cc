@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/sanitized.h"
+#include "engine/model/limits.h"
 #include "engine/model/model.h"
 #include "engine/model/model_file.h"
 #include "support/data.h"
@@ -201,6 +202,35 @@ TEST(Robustness, a_scaling_factor_whose_inverse_is_infinite_is_refused) {
             EXPECT_NE(model.error().message.find(".rope.scaling.factor is 1e-45"),
                       std::string::npos)
                 << model.error().message;
+        }
+}
+
+// Heads as wide as the embedding, in a file that does not say how wide: no key bounds them then.
+TEST(Robustness, heads_too_wide_are_refused_without_a_key_that_says_so) {
+    auto device = make_cpu_device("", 1);
+    for (const char* family : test::kFamilies)
+        for (const std::int64_t head_dim : {std::int64_t(1024), std::int64_t(1056)}) {
+            TinyModel shape = tiny_of(family, test::kF32);
+            shape.n_embd = shape.head_dim = head_dim;
+            shape.n_head = shape.n_head_kv = shape.n_layer = 1;
+            std::string file = tiny_model(shape).bytes();
+            for (const char* name : {"attention.key_length", "attention.value_length"}) {
+                const std::size_t at = file.find(test::length_and(shape.arch + "." + name));
+                ASSERT_NE(at, std::string::npos);
+                file[at + 8] = '_';  // a key that nobody reads
+            }
+            const auto model = load_bytes(file, **device);
+            ASSERT_EQ(model.has_value(), head_dim <= kHeadDimMax) << family << " " << head_dim;
+            if (model) {
+                EXPECT_EQ(test::Runner(**model, **device, "f32", 16).feed({1, 2, 3}).size(),
+                          std::size_t(3 * test::kTinyVocab));
+                continue;
+            }
+            EXPECT_EQ(model.error().kind, ErrorKind::invalid_request);
+            const std::string parts[] = {shape.arch + ".attention.key_length is missing", "1056"};
+            for (const std::string& part : parts)
+                EXPECT_NE(model.error().message.find(part), std::string::npos)
+                    << model.error().message;
         }
 }
 
