@@ -186,7 +186,8 @@ Result<std::unique_ptr<Engine>> Engine::start(const model::ModelSource& source,
 
     HEARTH_TRY(auto model, model::Model::load(source, *device,
                                               {.max_rows = options.n_batch_tokens,
-                                               .max_logits = max_logits(options)}));
+                                               .max_logits = max_logits(options),
+                                               .scratch_bytes_max = at_hand}));
     const model::Config& config = model->config();
     if (options.n_ctx == 0)
         options.n_ctx = std::clamp<std::int64_t>(config.n_ctx_train, 2, kDefaultContext);

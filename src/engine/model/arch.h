@@ -34,6 +34,13 @@ struct Step {
     std::span<const std::int64_t> logit_rows;  // rows whose logits are wanted, ascending
 };
 
+// What scratch buffers are made for.
+struct LoadOptions {
+    std::int64_t max_rows = 512;               // rows of a step (n_batch_tokens)
+    std::int64_t max_logits = 64;              // rows with logits
+    std::size_t scratch_bytes_max = SIZE_MAX;  // the memory at hand; kScratchBytesMax holds as well
+};
+
 // A loaded model of one family: its weights and its scratch buffers.
 class Network {
   public:
@@ -46,9 +53,10 @@ class Network {
 struct Arch {
     const char* name;  // "llama"
     Result<Config> (*read_config)(const Gguf&);
-    // max_rows: rows in a step; max_logits: rows with logits. Scratch is allocated here.
+    // Scratch is allocated here. Errors: invalid_request or not_found, naming the tensor;
+    // does_not_fit where scratch would be beyond the limits.
     Result<std::unique_ptr<Network>> (*load)(const Gguf&, const Config&, Device&,
-                                             std::int64_t max_rows, std::int64_t max_logits);
+                                             const LoadOptions&);
 };
 extern const Arch* const arch_table[];
 extern const std::size_t arch_table_size;

@@ -78,6 +78,22 @@ Status read_rope(const ArchKeys& keys, Config& c) {
     return {};
 }
 
+// What a step's buffers take, its prepared activations included. Every number is bounded
+// (limits.h), but not every product of four, so these are taken in f64.
+double step_bytes(const Config& c, const LoadOptions& options) {
+    const auto rows = double(options.max_rows), logits = double(options.max_logits);
+    const auto D = double(c.n_embd), V = double(c.n_vocab), E = double(c.n_expert);
+    const auto q = double(c.n_head * c.head_dim), kv = double(c.n_head_kv * c.head_dim);
+    const bool mixed = c.n_expert > 0;
+    const double slots = rows * (mixed ? double(c.n_expert_used) : 1.0);
+    const auto F = double(mixed ? c.n_ff_expert : c.n_ff);
+    double values = rows * 2 * (D + q + kv) + slots * 2 * F + logits * (D + V);
+    if (mixed) values += slots * D + rows * E;
+    const double prepared =
+        std::max(std::max(rows, logits) * std::max(D, q), slots * (mixed ? std::max(F, D) : F));
+    return (values + prepared) * sizeof(float);
+}
+
 }  // namespace
 
 Result<Config> read_decoder_config(const Gguf& gguf, const ArchKeys& keys) {
@@ -186,8 +202,19 @@ Result<std::vector<float>> take_freq_factors(TensorTable& tensors, const Config&
     return factors;
 }
 
-Result<Scratch> Scratch::make(Device& device, const Config& c, std::int64_t max_rows,
-                              std::int64_t max_logits) {
+Result<Scratch> Scratch::make(Device& device, const Config& c, const LoadOptions& options) {
+    const double bytes = step_bytes(c, options);
+    const auto most = double(std::min(kScratchBytesMax, options.scratch_bytes_max));
+    if (bytes > most)
+        return fail(
+            ErrorKind::does_not_fit,
+            format("a step of {} rows needs {:.0f} bytes of buffers, {} {:.0f} bytes; lower "
+                   "the number of tokens in a batch",
+                   options.max_rows, bytes,
+                   options.scratch_bytes_max < kScratchBytesMax ? "the memory at hand is"
+                                                                : "the limit is",
+                   most));
+    const std::int64_t max_rows = options.max_rows, max_logits = options.max_logits;
     Scratch s;
     s.max_rows_ = max_rows;
     s.max_logits_ = max_logits;
@@ -195,18 +222,6 @@ Result<Scratch> Scratch::make(Device& device, const Config& c, std::int64_t max_
     const std::int64_t q = c.n_head * c.head_dim, kv = c.n_head_kv * c.head_dim;
     s.n_slot_ = mixed ? c.n_expert_used : 1;
     const std::int64_t n_ff = mixed ? c.n_ff_expert : c.n_ff, n_slots = max_rows * s.n_slot_;
-    // Every number is bounded (limits.h), but not every product of four: this one is taken in f64.
-    const double bytes =
-        4 * (double(max_rows) * 2 * double(c.n_embd + q + kv) + double(n_slots) * 2 * double(n_ff) +
-             double(max_logits) * double(c.n_embd + c.n_vocab) +
-             (mixed ? double(n_slots) * double(c.n_embd) + double(max_rows) * double(c.n_expert)
-                    : 0.0));
-    if (bytes > double(kScratchBytesMax))
-        return fail(
-            ErrorKind::does_not_fit,
-            format("a step of {} rows needs {:.0f} bytes of buffers, the limit is {}; lower "
-                   "the number of tokens in a batch",
-                   max_rows, bytes, kScratchBytesMax));
     Rows& r = s.all_;
     r.x = device.make_mat(max_rows, c.n_embd);
     r.h = device.make_mat(max_rows, c.n_embd);

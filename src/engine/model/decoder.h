@@ -69,9 +69,9 @@ struct Rows {
 };
 class Scratch {
   public:
-    // Errors: does_not_fit for shapes whose buffers exceed kScratchBytesMax.
-    static Result<Scratch> make(Device& device, const Config& config, std::int64_t max_rows,
-                                std::int64_t max_logits);
+    // Errors: does_not_fit, before anything is allocated, for shapes whose buffers exceed
+    // options.scratch_bytes_max or kScratchBytesMax.
+    static Result<Scratch> make(Device& device, const Config& config, const LoadOptions& options);
     // Requires: 1 <= n <= max_rows.
     Rows rows(std::int64_t n) const;
     // [n, D] and [n, V]. Requires: n <= max_logits.
@@ -119,8 +119,7 @@ class Decoder final : public Network {
   public:
     // Errors: as TensorTable::take and Scratch::make.
     static Result<std::unique_ptr<Network>> load(const Gguf& gguf, const Config& config,
-                                                 Device& device, std::int64_t max_rows,
-                                                 std::int64_t max_logits) {
+                                                 Device& device, const LoadOptions& options) {
         auto out = std::make_unique<Decoder>();
         out->config_ = config;
         TensorTable tensors(gguf, device);
@@ -138,7 +137,7 @@ class Decoder final : public Network {
             .freq_scale = config.rope_freq_scale,
             .freq_factors = out->freq_factors_.empty() ? nullptr : out->freq_factors_.data(),
             .style = Family::kRope};
-        HEARTH_TRY(out->scratch_, Scratch::make(device, config, max_rows, max_logits));
+        HEARTH_TRY(out->scratch_, Scratch::make(device, config, options));
         return out;
     }
 

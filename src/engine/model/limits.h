@@ -34,6 +34,6 @@ inline constexpr std::int64_t kExpertMax = 1 << 12;
 inline constexpr std::int64_t kShardMax = 1024;
 // Buffers of one step. The largest models above need about 500 MiB for 512 rows; a small file can
 // still claim a shape whose buffers are larger than any machine.
-inline constexpr std::int64_t kScratchBytesMax = std::int64_t(4) << 30;
+inline constexpr std::size_t kScratchBytesMax = std::size_t(4) << 30;
 
 }  // namespace hearth::model

@@ -101,7 +101,7 @@ Status Model::build(Device& device, const LoadOptions& options) {
                     format("token_embd.weight has {} rows for {} tokens of tokenizer.ggml.tokens; "
                            "the file is damaged",
                            config_.n_vocab, tokenizer_->n_vocab()));
-    HEARTH_TRY(network_, arch->load(gguf(), config_, device, options.max_rows, options.max_logits));
+    HEARTH_TRY(network_, arch->load(gguf(), config_, device, options));
     return unchanged();
 }
 

@@ -23,11 +23,6 @@ struct ModelSource {
     std::span<const std::byte> bytes;
 };
 
-struct LoadOptions {
-    std::int64_t max_rows = 512;  // rows of a step (n_batch_tokens)
-    std::int64_t max_logits = 64;
-};
-
 struct ModelInfo {
     std::string name, arch, format;  // format: the commonest matrix type, e.g. "q8_0"
     std::int64_t n_params = 0;

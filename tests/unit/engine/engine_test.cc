@@ -357,6 +357,16 @@ TEST(Engine, memory_that_does_not_suffice_is_refused_with_the_arithmetic) {
         EXPECT_NE(engine.error().message.find(part), std::string::npos) << engine.error().message;
 }
 
+TEST(Engine, buffers_of_a_step_beyond_the_memory_are_refused_before_they_are_made) {
+    Start how;
+    how.options = {.n_batch_tokens = 16384, .memory_bytes = 16 << 20};
+    const auto engine = try_start(kDemo, how);
+    ASSERT_FALSE(engine);
+    EXPECT_EQ(engine.error().kind, ErrorKind::does_not_fit);
+    for (const char* part : {"a step of 16384 rows", "16777216 bytes"})
+        EXPECT_NE(engine.error().message.find(part), std::string::npos) << engine.error().message;
+}
+
 TEST(Engine, where_memory_is_short_sequences_share_fewer_blocks) {
     auto roomy = start(kDemo, {"", 1, {.n_ctx = 256}});
     ASSERT_TRUE(roomy);

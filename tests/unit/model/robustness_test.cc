@@ -234,6 +234,30 @@ TEST(Robustness, heads_too_wide_are_refused_without_a_key_that_says_so) {
         }
 }
 
+// Buffers are written when they are made, so a step that is too large must be refused before.
+TEST(Robustness, a_step_beyond_the_memory_at_hand_is_refused_before_its_buffers_are_made) {
+    constexpr std::size_t kAtHand = 1 << 20;
+    for (const char* family : test::kFamilies) {
+        auto device = make_cpu_device("", 1);
+        const std::string file = tiny_model(tiny_of(family, test::kF32)).bytes();
+        const ModelSource source{.name = "tiny",
+                                 .path = "",
+                                 .bytes = std::as_bytes(std::span(file.data(), file.size()))};
+        const auto load = [&](std::int64_t max_rows) {
+            return Model::load(
+                source, **device,
+                {.max_rows = max_rows, .max_logits = 64, .scratch_bytes_max = kAtHand});
+        };
+        const auto model = load(16384);
+        ASSERT_FALSE(model) << family;
+        EXPECT_EQ(model.error().kind, ErrorKind::does_not_fit) << model.error().message;
+        for (const char* part : {"16384 rows", "1048576 bytes"})
+            EXPECT_NE(model.error().message.find(part), std::string::npos) << model.error().message;
+        EXPECT_LT((*device)->scratch_bytes(), kAtHand) << family;
+        EXPECT_TRUE(load(64)) << family;
+    }
+}
+
 // Numbers that are sound by themselves, but not beside the tensors: the tensor is named.
 TEST(Robustness, metadata_that_contradict_the_tensors_are_refused_by_a_tensor) {
     auto device = make_cpu_device("", 1);
