@@ -24,14 +24,17 @@ std::int64_t five_digits(std::string_view text, std::size_t at) {
     return n;
 }
 
+// Names count in five digits.
+constexpr std::int64_t kSplitMax = 99'999;
+
 struct Split {
     std::int64_t number = 0, count = 1;  // number from 0
     std::int64_t n_tensors = -1;         // of all parts; -1: not stated
 };
 Result<Split> split_of(const Gguf& gguf) {
     Split out;
-    HEARTH_TRY(out.count, gguf.integer("split.count", 0, INT64_MAX, 1));
-    HEARTH_TRY(out.number, gguf.integer("split.no", 0, INT64_MAX, 0));
+    HEARTH_TRY(out.count, gguf.integer("split.count", 0, kSplitMax, 1));
+    HEARTH_TRY(out.number, gguf.integer("split.no", 0, kSplitMax, 0));
     HEARTH_TRY(out.n_tensors, gguf.integer("split.tensors.count", 0, INT64_MAX, -1));
     out.count = std::max<std::int64_t>(out.count, 1);  // 0 is a file that was never split
     return out;

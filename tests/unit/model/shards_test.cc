@@ -141,6 +141,23 @@ TEST(Shards, absurd_split_keys_are_refused) {
         put(path, w);
         EXPECT_NE(error_of(path), "") << number << " of " << count;
     }
+    // Beyond what a name can say; one more than the greatest would be no number at all.
+    for (const char* key : {"split.no", "split.count"})
+        for (const std::uint64_t v :
+             {std::uint64_t(100'000), std::uint64_t(INT64_MAX), UINT64_MAX}) {
+            test::GgufWriter w = test::tiny_model(shape);
+            const std::string other = key == std::string("split.no") ? "split.count" : "split.no";
+            w.u32(other, 3).raw(key, 10, test::le(v));
+            const std::string path = part_name(folder + "/b", 3, 3);
+            put(path, w);
+            const std::string error = error_of(path), named = "key " + std::string(key) + " is ";
+            EXPECT_NE(error.find(named + std::to_string(v)), std::string::npos) << error;
+        }
+    // As many parts as a name can count, which are more than can be opened.
+    test::GgufWriter many = test::tiny_model(shape);
+    put(part_name(folder + "/a", 1, 99'999), many.u32("split.no", 0).u32("split.count", 99'999));
+    const std::string error = error_of(part_name(folder + "/a", 1, 99'999));
+    EXPECT_NE(error.find("the limit is 1024"), std::string::npos) << error;
     // What a file that was never split may say.
     for (const std::uint32_t count : {0u, 1u}) {
         test::GgufWriter w = test::tiny_model(shape);
