@@ -23,6 +23,9 @@ inline constexpr std::uint64_t kVocabMax = 1u << 22;
 // The longest special tokens in use have under 64 bytes; each byte of text may be compared this
 // far.
 inline constexpr std::size_t kSpecialBytesMax = 1024;
+// All of them together: each byte is a node of a trie, about 80 bytes of memory. The most in use,
+// some 6,000 tokens, have under 100 KB.
+inline constexpr std::size_t kSpecialBytesAllMax = std::size_t(4) << 20;
 
 // Sanity bounds of a config, each well above the largest open model (2026: n_embd 18,432, 126
 // layers, 128 heads of 576, n_ff 53,248, 10 M context). Products of them stay far below 2^63.

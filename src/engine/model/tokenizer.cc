@@ -51,18 +51,32 @@ Status Tokenizer::read_vocabulary(const Gguf& gguf) {
         for (std::size_t i = 0; i < types.size(); ++i)
             if (types[i] >= 1 && types[i] <= 6) types_[i] = TokenType(types[i]);
     }
-    for (std::size_t i = 0; i < texts_.size(); ++i) {
+    return read_specials();
+}
+
+Status Tokenizer::read_specials() {
+    const auto is_special = [&](std::size_t i) {
         const TokenType type = types_[i];
-        if (type != TokenType::control && type != TokenType::user_defined &&
-            type != TokenType::unknown)
-            continue;
-        if (texts_[i].empty()) continue;  // matches nothing
+        return type == TokenType::control || type == TokenType::user_defined ||
+               type == TokenType::unknown;
+    };
+    std::size_t n_bytes = 0;
+    for (std::size_t i = 0; i < texts_.size(); ++i) {
+        if (!is_special(i)) continue;
         if (texts_[i].size() > kSpecialBytesMax)
             return fail(ErrorKind::invalid_request,
                         format("special token {} has {} bytes, the limit is {}", i,
                                texts_[i].size(), kSpecialBytesMax));
-        specials_.add(texts_[i], std::int32_t(i), type == TokenType::user_defined);
+        n_bytes += texts_[i].size();
     }
+    if (n_bytes > kSpecialBytesAllMax)
+        return fail(ErrorKind::invalid_request,
+                    format("the special tokens of tokenizer.ggml.tokens have {} bytes together, "
+                           "the limit is {}; the file is damaged",
+                           n_bytes, kSpecialBytesAllMax));
+    for (std::size_t i = 0; i < texts_.size(); ++i)
+        if (is_special(i) && !texts_[i].empty())  // an empty one matches nothing
+            specials_.add(texts_[i], std::int32_t(i), types_[i] == TokenType::user_defined);
     specials_.finish();
     return {};
 }
@@ -135,8 +149,8 @@ Result<std::unique_ptr<Tokenizer>> make_tokenizer(const Gguf& gguf) {
     }
     return fail(
         ErrorKind::invalid_request,
-        format("key tokenizer.ggml.model is \"{}\", which is not supported; known kinds: {}", name,
-               known));
+        format("key tokenizer.ggml.model is \"{}\", which is not supported; known kinds: {}",
+               utf8_repaired(name), known));
 }
 
 }  // namespace hearth::model

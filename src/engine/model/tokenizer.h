@@ -82,6 +82,7 @@ class Tokenizer {
     SpecialSplit specials_;  // control, unknown and user-defined tokens
 
   private:
+    Status read_specials();
     Result<std::optional<TokenId>> read_id(const Gguf& gguf, std::string_view key,
                                            std::optional<std::int64_t> fallback);
 };

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/utf8.h"
+#include "engine/model/limits.h"
 #include "support/gguf_writer.h"
 
 namespace hearth::model {
@@ -485,6 +486,32 @@ std::vector<std::string> hostile_units() {
             "aaaaaaab",
             "\xe2\x96\x81",
             "the quick brown fox "};
+}
+
+// Each by itself is short enough; together they would take a trie of gigabytes.
+TEST(Tokenizer, special_texts_are_bounded_together) {
+    for (const std::size_t n :
+         {kSpecialBytesAllMax / kSpecialBytesMax, kSpecialBytesAllMax / kSpecialBytesMax + 1}) {
+        Pieces pieces;
+        pieces.texts.clear();
+        // With all but the end in common, so that this test needs little memory.
+        for (std::size_t i = 0; i < n; ++i)
+            pieces.texts.push_back(std::string(kSpecialBytesMax - 6, 'x') +
+                                   std::to_string(100'000 + i));
+        pieces.types.assign(n, 3);
+        pieces.scores.assign(n, 0);
+        const Loaded t(pieces.writer().bytes());
+        EXPECT_EQ(t.tokenizer != nullptr, n * kSpecialBytesMax <= kSpecialBytesAllMax) << t.error;
+        if (t.tokenizer) continue;
+        for (const std::size_t number : {n * kSpecialBytesMax, kSpecialBytesAllMax})
+            EXPECT_NE(t.error.find(std::to_string(number)), std::string::npos) << t.error;
+    }
+}
+
+TEST(Tokenizer, an_error_about_a_name_that_is_no_text_is_text) {
+    const Loaded t(GgufWriter().text("tokenizer.ggml.model", "ll\xff\xfe").bytes());
+    EXPECT_NE(t.error.find("ll\xef\xbf\xbd"), std::string::npos) << t.error;
+    EXPECT_TRUE(is_utf8(t.error)) << t.error;
 }
 
 TEST(Tokenizer, work_grows_with_the_text_and_not_with_its_square) {
