@@ -69,9 +69,8 @@ std::size_t cgroup_room(const std::string& root) {
     const std::string text = text_of(root + "/proc/self/cgroup");
     std::size_t room = kNoLimit;
     for (std::string_view rest = text; !rest.empty();) {
-        const std::size_t end = std::min(rest.find('\n'), rest.size() - 1);
-        std::string_view line = rest.substr(0, end);
-        rest.remove_prefix(end + 1);
+        const std::string_view line = rest.substr(0, rest.find('\n'));
+        rest.remove_prefix(std::min(rest.size(), line.size() + 1));
         const std::size_t first = line.find(':');
         const std::size_t second = first == line.npos ? first : line.find(':', first + 1);
         if (second == line.npos) continue;

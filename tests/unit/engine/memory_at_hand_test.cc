@@ -69,6 +69,16 @@ TEST(MemoryAtHand, a_cgroup_of_version_1_limits_it) {
     EXPECT_EQ(root.at_hand(), 37000u);
 }
 
+TEST(MemoryAtHand, the_last_line_counts_whole_without_a_newline) {
+    for (const char* end : {"\n", ""}) {
+        Root root;
+        root.put("/proc/self/cgroup", std::string("1:cpu:/\n0::/group") + end);
+        root.put("/sys/fs/cgroup/group/memory.max", "9000");
+        root.put("/sys/fs/cgroup/group/memory.current", "2000");
+        EXPECT_EQ(root.at_hand(), 7000u);
+    }
+}
+
 TEST(MemoryAtHand, odd_files_are_ignored) {
     Root root;
     root.put("/proc/meminfo", "MemAvailable: many\n");
