@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/format.h"
+#include "net/http_server.h"
 #include "serve/exchange.h"
 #include "serve/limits.h"
 
@@ -16,16 +17,25 @@ bool is_get_path(std::string_view path) {
     return std::ranges::find(kGetPaths, path) != kGetPaths.end() || path.starts_with("/v1/models/");
 }
 
-// "localhost:11435" → "localhost", "[::1]:80" → "[::1]"
+// "localhost:11435" → "localhost", "[::1]:80" → "[::1]"; empty where something else follows: an
+// address in brackets must not vouch for the name behind it.
 std::string_view without_port(std::string_view host) {
-    if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
-    return host.substr(0, host.find(':'));
+    const std::size_t end = host.starts_with('[') ? host.find(']') + 1 : host.find(':');
+    const std::string_view name = host.substr(0, end);
+    std::string_view rest = host.substr(name.size());
+    if (rest.empty()) return name;
+    if (!rest.starts_with(':')) return {};
+    rest.remove_prefix(1);
+    const bool digits = std::ranges::all_of(rest, [](char c) { return c >= '0' && c <= '9'; });
+    return digits ? name : std::string_view();
 }
 
+// Addresses are read as numbers: "127.evil.example" begins like one, and is a name that its owner
+// may point at us (DNS rebinding).
 bool is_own_name(std::string_view host, const AdmissionRules& rules) {
     const std::string_view name = without_port(host);
-    if (net::same_header(name, "localhost") || name == "[::1]" || name.starts_with("127."))
-        return true;
+    if (name.empty()) return false;
+    if (net::same_header(name, "localhost") || net::is_loopback(std::string(name))) return true;
     return std::ranges::any_of(rules.host_names,
                                [&](const std::string& n) { return net::same_header(n, name); });
 }

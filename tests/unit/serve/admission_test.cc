@@ -55,7 +55,10 @@ TEST(Admission, only_own_names_may_be_called) {
                              "[::1]", "[::1]:11435"})
         EXPECT_EQ(status(admit(request("GET", "/health", {{"Host", host}}), {}, 0)), 0) << host;
     for (const char* host : {"evil.example", "localhost.evil.example", "evil.example:11435",
-                             "192.168.1.5", "", "[::2]"})
+                             "192.168.1.5", "", "[::2]", "127.evil.example",
+                             "127.0.0.1.evil.example", "127.evil.example:11435",
+                             "[::1].evil.example", "[::1]evil.example:80", "127.0.0.1:80.evil.example",
+                             "127.0.0.1@evil.example", "1127.0.0.1", "127.0.0.1.", "[127.evil]"})
         EXPECT_EQ(status(admit(request("GET", "/health", {{"Host", host}}), {}, 0)), 403) << host;
     const AdmissionRules rules{.host_names = {"box.lan"}};
     EXPECT_EQ(status(admit(request("GET", "/health", {{"Host", "Box.lan:80"}}), rules, 0)), 0);
@@ -65,10 +68,14 @@ TEST(Admission, only_own_names_may_be_called) {
 }
 
 TEST(Admission, pages_of_other_origins_are_refused_and_own_ones_answered) {
-    for (const char* origin : {"https://evil.example", "null", "http://localhost.evil.example"})
+    for (const char* origin :
+         {"https://evil.example", "null", "http://localhost.evil.example", "http://127.evil.example",
+          "http://127.0.0.1.evil.example", "https://127.evil.example:8443",
+          "http://[::1].evil.example"})
         EXPECT_EQ(status(admit(request("POST", kChat, {{"Origin", origin}}), {}, 0)), 403) << origin;
-    for (const char* origin : {"http://localhost:3000", "https://127.0.0.1", "app://obsidian.md",
-                               "vscode-webview://abc"})
+    for (const char* origin :
+         {"http://localhost:3000", "https://127.0.0.1", "http://127.1.2.3:5173", "http://[::1]:80",
+          "http://[::1]", "app://obsidian.md", "vscode-webview://abc"})
         EXPECT_EQ(status(admit(request("POST", kChat, {{"Origin", origin}}), {}, 0)), 0) << origin;
     const auto preflight =
         admit(request("OPTIONS", kChat, {{"Origin", "http://localhost:3000"},
