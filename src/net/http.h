@@ -35,6 +35,9 @@ struct HttpRequest {
     std::string body = {};
     std::string peer = {};  // "127.0.0.1:51234", or "unix"
     bool from_unix_socket = false;
+    // What lives as long as the request: the share of its body in the bound on all bodies (the
+    // server's), and what Handlers::on_head leaves with it.
+    std::shared_ptr<void> body_share = {}, held = {};
 };
 
 struct HttpResponse {

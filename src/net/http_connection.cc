@@ -18,6 +18,9 @@ using std::chrono::steady_clock;
 // Reads of one connection before others have their turn.
 constexpr int kReadsPerTurn = 4;
 
+constexpr const char* kTooManyBodies =
+    "too many bytes of requests are being answered; try again shortly";
+
 // "Fri, 20 Nov 2026 09:47:50 GMT" (RFC 9110, section 5.6.7).
 std::string http_date(std::int64_t wall_ns) {
     const std::time_t seconds = wall_ns / 1'000'000'000;
@@ -89,7 +92,8 @@ std::size_t Connection::room() const {
 }
 
 void Connection::arm_read() {
-    if (read_armed_ || room() == 0) return;
+    if (read_armed_) return;
+    if (room() == 0) return watch_hang_up();
     read_armed_ = true;
     stream_.wait_readable([self = shared_from_this()] { self->on_readable(); });
 }
@@ -98,7 +102,7 @@ void Connection::on_readable() {
     read_armed_ = false;
     for (int i = 0; i < kReadsPerTurn; ++i) {
         const std::size_t n_max = room();
-        if (n_max == 0) return;
+        if (n_max == 0) break;
         const Io io = stream_.read({shared_.scratch.data(), n_max});
         if (io.kind == Io::Kind::again) break;
         if (io.kind != Io::Kind::ok) return peer_closed(io.kind == Io::Kind::failed);
@@ -150,6 +154,7 @@ void Connection::take_parsed() {
         return set_deadline(shared_.limits.header_timeout_ms);
     }
     if (!head_done_ && !head_read()) return;
+    if (!body_fits()) return;
     if (state == ParseState::done) return request_read();
     const std::size_t n_body = parser_->request().body.size();
     if (n_body - n_body_seen_ < kBodyProgressBytes) return;
@@ -180,6 +185,11 @@ bool Connection::head_read() {
         protocol_error(413, format("the body passes {} bytes", shared_.limits.body_bytes));
         return false;
     }
+    body_share_ = std::make_shared<BodyShare>(shared_.n_body_bytes, shared_.limits.bodies_bytes);
+    if (!body_share_->has_room(parser_->content_length().value_or(0))) {
+        protocol_error(503, kTooManyBodies);
+        return false;
+    }
     set_deadline(shared_.limits.body_timeout_ms);
     if (!parser_->expects_continue()) return true;
     out_ += "HTTP/1.1 100 Continue\r\n\r\n";
@@ -187,8 +197,24 @@ bool Connection::head_read() {
     return phase_ == Phase::reading;
 }
 
+// Counts what has come of the body. False where the connection has answered that it is too much.
+bool Connection::body_fits() {
+    if (!body_share_ || body_share_->grow_to(parser_->request().body.size())) return true;
+    protocol_error(503, kTooManyBodies);
+    return false;
+}
+
+// A request that will not be handed on gives back at once what it holds.
+void Connection::drop_request() {
+    body_share_.reset();
+    if (!head_done_) return;
+    parser_->request().held.reset();
+    std::string().swap(parser_->request().body);
+}
+
 void Connection::request_read() {
     phase_ = Phase::replying;
+    parser_->request().body_share = std::exchange(body_share_, nullptr);
     read_deadline_ = TimePoint::max();
     reply_ = std::make_shared<ReplyState>();
     reply_->connection = this;
@@ -231,6 +257,13 @@ void Connection::check_gone() {
     });
 }
 
+// While no read is armed. The deadline is that of reading, which has none while a reply is open.
+void Connection::watch_hang_up() {
+    if (phase_ != Phase::replying || peer_ended_ || ended_) return;
+    if (stream_.hung_up()) return peer_closed(false);
+    set_deadline(kHangUpCheckMs);
+}
+
 // ---- replying
 
 void Connection::answer(HttpResponse response, bool close_after) {
@@ -242,6 +275,7 @@ void Connection::answer(HttpResponse response, bool close_after) {
 
 void Connection::protocol_error(int status, const std::string& message) {
     log_debug("http_refused", {{"peer", peer_}, {"status", status}, {"why", message}});
+    drop_request();
     HttpResponse response = plain_error(status, message);
     guarded("on_protocol_error", [&] {
         if (shared_.handlers.on_protocol_error)
@@ -464,6 +498,8 @@ void Connection::on_timer() {
 }
 
 void Connection::on_timeout() {
+    // An open reply has no deadline here, only a look at its client; room may have come back.
+    if (phase_ == Phase::replying) return arm_read();
     if (phase_ != Phase::reading || !parser_->started()) return close();
     protocol_error(408, head_done_ ? "the request body came too slowly"
                                    : "the request header came too slowly");

@@ -5,9 +5,9 @@
 //
 // A request is handed on when it is whole; the next one is read when its reply has left. While a
 // reply is open one read stays armed: its end is how a client's departure is noticed, and bytes
-// that come are the next requests, kept up to kPipelineBytesMax. A connection that we end
-// half-closes first and reads on for a moment, because closing with unread bytes makes the kernel
-// send a reset, which can cost the client the answer.
+// that come are the next requests, kept up to kPipelineBytesMax; from there on a timer looks for
+// the departure. A connection that we end half-closes first and reads on for a moment, because
+// closing with unread bytes makes the kernel send a reset, which can cost the client the answer.
 //
 // Thread:     io. ReplyState's atomics are the only things that other threads see.
 // Invariants: (1) at most one reply is open.
@@ -47,6 +47,34 @@ struct ReplyState {
     std::function<void()> on_gone, on_writable;
 };
 
+// The bytes of all bodies together. Shares are taken on io, which alone adds, and given back from
+// whichever thread lets the request go; the counter outlives the server for their sake.
+class BodyShare {
+  public:
+    using Counter = std::shared_ptr<std::atomic<std::size_t>>;
+    BodyShare(Counter all, std::size_t n_all_max) : all_(std::move(all)), n_all_max_(n_all_max) {}
+    ~BodyShare() { *all_ -= n_; }
+    BodyShare(const BodyShare&) = delete;
+    BodyShare& operator=(const BodyShare&) = delete;
+    bool has_room(std::size_t n_more) const {
+        const std::size_t n_all = *all_;
+        return n_all <= n_all_max_ && n_more <= n_all_max_ - n_all;
+    }
+    // To n bytes in all. False where that passes the bound; the share is then as it was.
+    bool grow_to(std::size_t n) {
+        if (n <= n_) return true;
+        if (!has_room(n - n_)) return false;
+        *all_ += n - n_;
+        n_ = n;
+        return true;
+    }
+
+  private:
+    const Counter all_;
+    const std::size_t n_all_max_;
+    std::size_t n_ = 0;
+};
+
 // What all connections share. io only, except where said.
 struct ServerShared {
     ServerShared(Handlers h, const ServerLimits& l, const Clock& c)
@@ -59,9 +87,10 @@ struct ServerShared {
     std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
     std::int64_t n_refused = 0;            // of these, over the limit and only being told so
     std::atomic<std::int64_t> n_open = 0;  // any thread
-    std::function<void()> on_closed;       // a connection was removed
-    std::string scratch;                   // every read lands here first
-    Loop loop;                             // last: it ends before what its work uses
+    const BodyShare::Counter n_body_bytes = std::make_shared<std::atomic<std::size_t>>(0);
+    std::function<void()> on_closed;  // a connection was removed
+    std::string scratch;              // every read lands here first
+    Loop loop;                        // last: it ends before what its work uses
 };
 
 class Connection final : public std::enable_shared_from_this<Connection> {
@@ -94,10 +123,13 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     void take_buffered();
     void take_parsed();
     bool head_read();
+    bool body_fits();
     void request_read();
+    void drop_request();
     void next_request();
     void peer_closed(bool failed);
     void check_gone();
+    void watch_hang_up();
 
     void answer(HttpResponse response, bool close_after);
     void protocol_error(int status, const std::string& message);
@@ -127,8 +159,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     bool head_timed_ = false, head_done_ = false;
     bool read_armed_ = false, peer_ended_ = false, over_limit_ = false;
     std::size_t n_body_seen_ = 0;  // body bytes at the last extension of the deadline
-    std::size_t n_lingered_ = 0;   // bytes read and dropped while lingering
-    std::string in_;               // pipelined bytes, from in_at_ on
+    std::shared_ptr<BodyShare> body_share_;
+    std::size_t n_lingered_ = 0;  // bytes read and dropped while lingering
+    std::string in_;              // pipelined bytes, from in_at_ on
     std::size_t in_at_ = 0;
 
     std::shared_ptr<ReplyState> reply_;

@@ -38,7 +38,8 @@ class Reply {
     virtual std::size_t queued_bytes() const = 0;  // not yet taken by the socket
     virtual bool writable() const = 0;             // queued_bytes() below the low-water mark
     // Called once, on the io thread, as soon as the peer is known to be gone while the reply is
-    // open.
+    // open. For handlers that wait for this instead of looking at the flag; serve's backends look,
+    // so that today only tests call this and the next.
     virtual void on_peer_gone(std::function<void()> callback) = 0;
     // Called on the io thread each time writable() has become true again while the reply is open.
     virtual void on_writable(std::function<void()> callback) { (void)callback; }
@@ -46,8 +47,9 @@ class Reply {
 
 struct Handlers {
     // Called when the headers are read and before the body: a response refuses the request there
-    // and then (and closes if a body was announced). Typical: 401, 404, 405, 429, 503.
-    std::function<std::optional<HttpResponse>(const HttpRequest& head)> on_head = {};
+    // and then (and closes if a body was announced). Typical: 401, 404, 405, 429, 503. It may leave
+    // something in head.held, which goes when the request does, handed on or not.
+    std::function<std::optional<HttpResponse>(HttpRequest& head)> on_head = {};
     std::function<void(HttpRequest request, std::shared_ptr<Reply> reply)> on_request = {};
     // The body of a 4xx that the server itself must answer (malformed request, too large …).
     std::function<HttpResponse(int status, std::string_view message)> on_protocol_error = {};
@@ -56,6 +58,7 @@ struct Handlers {
 struct ServerLimits {
     std::size_t header_bytes = kHeaderBytesMax;
     std::size_t body_bytes = kBodyBytesMax;
+    std::size_t bodies_bytes = kBodiesBytesMax;
     std::int64_t n_connections = kConnectionsMax;
     std::int64_t header_timeout_ms = kHeaderTimeoutMs;
     std::int64_t body_timeout_ms = kBodyTimeoutMs;
@@ -84,6 +87,7 @@ class HttpServer {
     // Stops accepting, closes idle connections, lets open replies finish until the deadline, then
     // cuts them. Returns when all connections are closed. True if none had to be cut.
     virtual bool drain(std::int64_t deadline_ms) = 0;
+    // These two are for tests.
     virtual std::int64_t n_connections() const = 0;
     // Runs on the io thread.
     virtual void post(std::function<void()> work) = 0;

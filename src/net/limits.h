@@ -10,6 +10,9 @@ namespace hearth::net {
 inline constexpr std::size_t kHeaderBytesMax = 32u << 10;
 // 200,000 tokens of text are about 1 MB; 32 MiB leaves room for several images in base64.
 inline constexpr std::size_t kBodyBytesMax = 32u << 20;
+// All bodies of requests that are being read or answered. A megabyte for each of 512 open requests:
+// far more than a machine answers at a time, and what it can spare besides a model.
+inline constexpr std::size_t kBodiesBytesMax = 512u << 20;
 // Browsers send about 20 fields, SDKs about 25; each costs two strings beyond its bytes.
 inline constexpr std::size_t kHeaderFieldsMax = 128;
 inline constexpr std::int64_t kConnectionsMax = 1024;
@@ -31,10 +34,11 @@ inline constexpr std::int64_t kRefusedMax = 64;
 inline constexpr std::int64_t kAcceptPauseMs = 100;
 // Pipelined bytes kept while a reply streams; a client that sends more waits in its own socket.
 inline constexpr std::size_t kPipelineBytesMax = 64u << 10;
-// A reader that is this far behind pauses its sequence; it resumes below the low mark.
-inline constexpr std::size_t kWriteHighWater = 256u << 10;
+// So often it is looked at meanwhile whether that client has left: its end stands behind its bytes.
+inline constexpr std::int64_t kHangUpCheckMs = 250;
+// A reader that is this far behind pauses its sequence; it resumes below the mark.
 inline constexpr std::size_t kWriteLowWater = 64u << 10;
-// A stream's writer that does not heed the marks is cut here.
+// A stream's writer that does not heed the mark is cut here.
 inline constexpr std::size_t kWriteQueueMax = 16u << 20;
 // Bytes taken from a socket at once.
 inline constexpr std::size_t kReadBytes = 64u << 10;

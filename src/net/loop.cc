@@ -4,6 +4,7 @@
 #include "net/loop.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -222,6 +223,12 @@ void Stream::wait_writable(Work work) {
 
 void Stream::shutdown_send() {
     if (is_open()) ::shutdown(impl_->descriptor.native_handle(), SHUT_WR);
+}
+
+bool Stream::hung_up() const {
+    if (!is_open()) return true;
+    pollfd poll{impl_->descriptor.native_handle(), POLLRDHUP, 0};
+    return ::poll(&poll, 1, 0) > 0;
 }
 
 void Stream::close() {

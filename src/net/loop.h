@@ -3,10 +3,12 @@
 // The reactor is Boost.Asio's (epoll), seen by loop.cc alone; reads and writes are plain
 // non-blocking calls, so that TCP, Unix sockets and pipes of the broker are one type.
 //
-// Thread:     Stream and Timer belong to the loop's thread. Loop::post and Poster are for any
-// thread. Invariants: (1) work runs in the order of posting, one at a time.
+// clang-format off
+// Thread:     Stream and Timer belong to the loop's thread. Loop::post and Poster are for any thread.
+// Invariants: (1) work runs in the order of posting, one at a time.
 //             (2) after close() or cancel() a wait that has not yet called back never does.
 //             (3) no system call here makes a socket: the loop works inside the sandbox.
+// clang-format on
 #pragma once
 
 #include <chrono>
@@ -83,9 +85,11 @@ class Stream {
     void wait_readable(Work work);
     void wait_writable(Work work);
     void shutdown_send();
+    // The peer has ended its side, though bytes before its end may be unread. Never waits.
+    bool hung_up() const;
     void close();
-    void
-    reset();  // closes so that the peer sees an error and not an end, where the kind can say so
+    // Closes so that the peer sees an error and not an end, where the kind can say so.
+    void reset();
     bool is_open() const;
     int fd() const;
 

@@ -105,6 +105,59 @@ TEST(HttpLimits, a_body_past_the_limit_is_a_413) {
     EXPECT_TRUE(chunked.at_end());
 }
 
+TEST(HttpLimits, all_bodies_together_have_a_limit_from_their_reading_to_their_answer) {
+    std::mutex mutex;  // guards kept
+    std::vector<std::pair<HttpRequest, std::shared_ptr<Reply>>> kept;
+    Signal handed_on;
+    TestServer s(
+        [&](HttpRequest request, std::shared_ptr<Reply> reply) {
+            const std::lock_guard lock(mutex);
+            kept.emplace_back(std::move(request), std::move(reply));
+            handed_on.set();
+        },
+        {.body_bytes = 800, .bodies_bytes = 1000});
+    const auto announce = [](int n) {
+        return format("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", n);
+    };
+    Peer first = s.connect();
+    first.send(announce(700) + std::string(700, 'x'));
+    ASSERT_TRUE(handed_on.wait());
+    // It is answered at the next request's headers, and in the middle of a body without a length.
+    Peer announced = s.connect();
+    announced.send(announce(301));
+    EXPECT_EQ(announced.response().status, 503);
+    EXPECT_TRUE(announced.at_end());
+    Peer chunked = s.connect();
+    chunked.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n12d\r\n" +
+                 std::string(301, 'x'));
+    EXPECT_EQ(chunked.response().status, 503);
+    EXPECT_TRUE(chunked.at_end());
+    // What is left can be used, also by a body that comes and is never whole.
+    Peer unfinished = s.connect();
+    unfinished.send(announce(300) + std::string(299, 'x'));
+    EXPECT_TRUE(eventually([&] {
+        Peer probe = s.connect();
+        probe.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+        return probe.response().status == 503;
+    }));
+    unfinished.close();
+    // An answer alone frees nothing while somebody still holds the request.
+    kept[0].second->send(text(200, "done"));
+    EXPECT_EQ(first.response().status, 200);
+    Peer early = s.connect();
+    early.send(announce(800));
+    EXPECT_EQ(early.response().status, 503);
+    {
+        const std::lock_guard lock(mutex);
+        kept.clear();
+    }
+    Peer last = s.connect();
+    last.send(announce(800) + std::string(800, 'x'));
+    ASSERT_TRUE(handed_on.wait(2));
+    kept[0].second->send(text(200, "done"));
+    EXPECT_EQ(last.response().status, 200);
+}
+
 TEST(HttpLimits, a_header_past_the_limit_is_a_431_even_if_it_never_ends) {
     TestServer s(echo, {.header_bytes = 1000});
     Peer peer = s.connect();
@@ -230,6 +283,27 @@ TEST(HttpLimits, pipelined_bytes_beyond_the_limit_wait_in_the_clients_socket) {
         EXPECT_TRUE(peer.response().complete);
     }
     sender.join();
+}
+
+TEST(HttpLimits, a_client_that_leaves_behind_pipelined_bytes_is_noticed) {
+    for (const bool half : {false, true}) {
+        Streams streams;
+        TestServer s(streams.handler(), {});
+        Peer peer = s.connect();
+        peer.send(kGet);
+        ASSERT_TRUE(streams.begun.wait());
+        peer.read_until("\r\n\r\n");
+        // More than is kept: no read is waiting when the end comes.
+        peer.send(std::string(kPipelineBytesMax + 20'000, 'x'));
+        EXPECT_FALSE(streams.replies[0]->peer_gone());
+        if (half)
+            peer.half_close();
+        else
+            peer.close();
+        EXPECT_TRUE(streams.gone.wait()) << half;
+        EXPECT_TRUE(streams.replies[0]->peer_gone());
+        EXPECT_TRUE(eventually([&] { return s.server->n_connections() == 0; }));
+    }
 }
 
 TEST(HttpLimits, two_hundred_streams_at_once) {
