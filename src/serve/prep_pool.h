@@ -1,4 +1,6 @@
 // PrepPool: the `prep` threads, which parse, render and tokenize so that `io` only moves bytes.
+//
+// Thread: post() from any; close() from the owner's.
 #pragma once
 
 #include <functional>
@@ -13,8 +15,11 @@ namespace hearth::serve {
 class PrepPool {
   public:
     explicit PrepPool(int n_threads = kPrepThreads);
-    ~PrepPool();  // runs what is queued, then joins
-    // False when the queue is full: the caller answers `overloaded`.
+    ~PrepPool();
+    // Runs what is queued, then joins. The pool stays and refuses what is posted later, so that
+    // exchanges that still end on other threads find it.
+    void close();
+    // False when the queue is full or closed: the caller answers `overloaded`.
     bool post(std::function<void()> work) { return queue_.try_push(std::move(work)); }
 
   private:
