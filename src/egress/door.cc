@@ -30,6 +30,7 @@ extern "C" char** environ;
 namespace hearth::egress {
 namespace {
 
+constexpr const char* kShut = "the program is ending, so no connection is opened any more";
 constexpr const char* kBrokerGone =
     "the egress broker process ended, so nothing can leave this machine; restart hearth";
 
@@ -127,6 +128,13 @@ class ProcessDoor final : public Door {
     }
 
     Result<Connection> connect(EgressPermit permit, std::int64_t timeout_ms) override;
+    void shut() override {
+        {
+            const std::lock_guard lock(mutex_);
+            shut_ = true;
+        }
+        answered_.notify_all();
+    }
     int broker_pid() const override { return pid_; }
 
   private:
@@ -164,6 +172,7 @@ class ProcessDoor final : public Door {
     std::uint64_t next_id_ = 1;
     bool gone_ = false;  // the broker
     bool stop_ = false;
+    bool shut_ = false;
     std::thread reader_;  // last: it uses everything above
 };
 
@@ -171,7 +180,9 @@ class ProcessDoor final : public Door {
 Result<std::uint64_t> ProcessDoor::enter(Receipt receipt, std::shared_ptr<Answer> answer) {
     const std::lock_guard lock(mutex_);
     Error error;
-    if (gone_)
+    if (shut_)
+        error = {.kind = ErrorKind::cancelled, .message = kShut};
+    else if (gone_)
         error = {.kind = ErrorKind::upstream_failed, .message = kBrokerGone};
     else if (pending_.size() >= kConnectionsMax)
         error = {.kind = ErrorKind::overloaded,
@@ -242,9 +253,11 @@ Result<Door::Connection> ProcessDoor::connect(EgressPermit permit, std::int64_t 
     std::unique_lock lock(mutex_);
     const auto deadline =
         std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline_ns));
-    if (!answered_.wait_until(lock, deadline, [&] { return answer->has_value() || gone_; }))
+    if (!answered_.wait_until(lock, deadline,
+                              [&] { return answer->has_value() || gone_ || shut_; }))
         return fail(ErrorKind::timeout, format("no connection to {} within {} ms",
                                                to_text(permit.destination()), timeout_ms));
+    if (!answer->has_value() && shut_) return fail(ErrorKind::cancelled, kShut);
     if (!answer->has_value()) return fail(ErrorKind::upstream_failed, kBrokerGone);
     const AnswerMessage& said = **answer;
     if (!said.ok) return fail(said.kind, said.message);

@@ -41,8 +41,11 @@ class Door {
     };
     // Any thread; waits for the broker's answer at most timeout_ms.
     // Errors: forbidden_by_policy (not on the list), upstream_failed (resolve, connect, TLS),
-    // timeout.
+    // timeout, cancelled (shut).
     virtual Result<Connection> connect(EgressPermit permit, std::int64_t timeout_ms) = 0;
+    // The program is ending: whoever waits in connect() is told so at once, and who calls it later.
+    // Connections that are open stay; receipts still come. Any thread.
+    virtual void shut() = 0;
     virtual int broker_pid() const = 0;
 };
 

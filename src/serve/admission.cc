@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/format.h"
+#include "base/ids.h"
 #include "net/http_server.h"
 #include "serve/exchange.h"
 #include "serve/limits.h"
@@ -72,19 +73,50 @@ net::HttpResponse preflight(const net::HttpRequest& head) {
     response.headers.add("Access-Control-Allow-Headers",
                          std::string(wanted.value_or("authorization, content-type")));
     response.headers.add("Access-Control-Max-Age", "600");
-    allow_origin(head, response.headers);
     return response;
+}
+
+const chat::Route* route_of(std::string_view path, const chat::Dialect** dialect = nullptr) {
+    for (std::size_t i = 0; i < chat::dialect_table_size; ++i) {
+        for (const chat::Route& route : chat::dialect_table[i]->routes) {
+            if (path != route.path) continue;
+            if (dialect) *dialect = chat::dialect_table[i];
+            return &route;
+        }
+    }
+    return nullptr;
+}
+
+std::optional<net::HttpResponse> refusal_of_route(const net::HttpRequest& head,
+                                                  const AdmissionRules& rules,
+                                                  std::int64_t n_open) {
+    const chat::Route* const generates = route_of(head.path);
+    const bool gets = is_get_path(head.path);
+    if (!generates && !gets)
+        return error_response(head.path, {.kind = ErrorKind::not_found,
+                                          .message = "no route " + head.path +
+                                                     "; see docs/INTERFACE.md for what is served"});
+    if (head.method == "OPTIONS") return preflight(head);
+    if (gets && head.method != "GET" && head.method != "HEAD")
+        return method_refusal(head.path, "GET, HEAD");
+    if (generates && head.method != generates->method)
+        return method_refusal(head.path, generates->method);
+    if (generates && n_open >= rules.n_open_max)
+        return error_response(
+            head.path, {.kind = ErrorKind::overloaded,
+                        .message = format("{} requests are open, which is this machine's limit; "
+                                          "try again shortly",
+                                          n_open),
+                        .retry_after_s = kRetryAfterS});
+    return std::nullopt;
 }
 
 }  // namespace
 
 const chat::Dialect* dialect_of(std::string_view path) {
-    for (std::size_t i = 0; i < chat::dialect_table_size; ++i) {
-        for (const chat::Route& route : chat::dialect_table[i]->routes) {
-            if (path == route.path) return chat::dialect_table[i];
-        }
-    }
-    return nullptr;
+    const chat::Dialect* dialect = nullptr;
+    route_of(path, &dialect);
+    return dialect;
 }
 
 net::HttpResponse json_response(int status, std::string body) {
@@ -105,10 +137,15 @@ net::HttpResponse error_response(std::string_view path, const Error& error, int 
     return response;
 }
 
-void allow_origin(const net::HttpRequest& head, net::Headers& headers) {
-    // Admission has refused every origin that is not allowed.
+void add_common(const net::HttpRequest& head, const std::string& request_id,
+                net::Headers& headers) {
+    headers.add("x-request-id", request_id);
+    headers.add("x-hearth-request-id", request_id);
     if (const auto origin = head.headers.find("origin")) {
         headers.add("Access-Control-Allow-Origin", std::string(*origin));
+        headers.add("Access-Control-Expose-Headers",
+                    "x-request-id, x-hearth-request-id, x-hearth-route, x-hearth-model, "
+                    "x-hearth-reason, x-hearth-decision, retry-after");
         headers.add("Vary", "Origin");
     }
 }
@@ -116,33 +153,23 @@ void allow_origin(const net::HttpRequest& head, net::Headers& headers) {
 std::optional<net::HttpResponse> admit(const net::HttpRequest& head, const AdmissionRules& rules,
                                        std::int64_t n_open) {
     const auto host = head.headers.find("host");
+    const auto origin = head.headers.find("origin");
+    const bool foreign_page = origin && !is_allowed_origin(*origin, rules);
+    std::optional<net::HttpResponse> response;
     if (!head.from_unix_socket && host && !is_own_name(*host, rules))
-        return error_response(
+        response = error_response(
             head.path, forbidden(format("host {} is not a name of this server; call it by "
                                         "127.0.0.1, localhost, or a name in serve.host_names",
                                         std::string(host->substr(0, 100)))));
-    if (const auto origin = head.headers.find("origin");
-        origin && !is_allowed_origin(*origin, rules))
-        return error_response(head.path,
-                              forbidden("pages of this origin may not call this server"));
-    const bool generates = dialect_of(head.path) != nullptr;
-    const bool gets = is_get_path(head.path);
-    if (!generates && !gets)
-        return error_response(head.path, {.kind = ErrorKind::not_found,
-                                          .message = "no route " + head.path +
-                                                     "; see docs/INTERFACE.md for what is served"});
-    if (head.method == "OPTIONS") return preflight(head);
-    if (gets && head.method != "GET" && head.method != "HEAD")
-        return method_refusal(head.path, "GET, HEAD");
-    if (generates && head.method != "POST") return method_refusal(head.path, "POST");
-    if (generates && n_open >= kOpenRequestsMax)
-        return error_response(
-            head.path, {.kind = ErrorKind::overloaded,
-                        .message = format("{} requests are open, which is this machine's limit; "
-                                          "try again shortly",
-                                          n_open),
-                        .retry_after_s = kRetryAfterS});
-    return std::nullopt;
+    else if (foreign_page)
+        response =
+            error_response(head.path, forbidden("pages of this origin may not call this server"));
+    else
+        response = refusal_of_route(head, rules, n_open);
+    // A foreign page learns nothing, not even why.
+    if (response)
+        add_common(foreign_page ? net::HttpRequest{} : head, random_id("req-"), response->headers);
+    return response;
 }
 
 }  // namespace hearth::serve

@@ -118,11 +118,12 @@ std::string metrics_text(const House& house) {
         {"hearth_sequences_waiting", "Requests waiting for a place.", double(sum.n_waiting)},
         {"hearth_sequences_paused", "Sequences whose reader is behind.", double(sum.n_paused)},
         {"hearth_kv_usage_ratio", "Share of the KV cache's blocks in use.", share},
-        {"hearth_engine_steps", "Forward passes since start.", double(sum.steps_total)},
-        {"hearth_engine_prompt_tokens", "Prompt tokens computed since start.",
-         double(sum.prompt_tokens_total)},
-        {"hearth_engine_output_tokens", "Tokens generated since start, wanted or not.",
-         double(sum.output_tokens_total)},
+        {"hearth_engine_steps_total", "Forward passes since start.", double(sum.steps_total),
+         "counter"},
+        {"hearth_engine_prompt_tokens_total", "Prompt tokens computed since start.",
+         double(sum.prompt_tokens_total), "counter"},
+        {"hearth_engine_output_tokens_total", "Tokens generated since start, wanted or not.",
+         double(sum.output_tokens_total), "counter"},
     });
 }
 

@@ -50,6 +50,27 @@ const char* outcome_of(const Error& error) {
     return "failed";
 }
 
+// What an event takes in memory, about: its text, and the value that holds it.
+std::size_t bytes_of(const chat::Event& event) {
+    std::size_t n = sizeof event;
+    if (const auto* text = std::get_if<chat::TextDelta>(&event)) {
+        n += text->text.size();
+        for (const chat::TokenLogprob& score : text->logprobs) {
+            n += sizeof score + score.token.size();
+            for (const auto& top : score.top) n += sizeof top + top.token.size();
+        }
+    } else if (const auto* thinking = std::get_if<chat::ThinkingDelta>(&event)) {
+        n += thinking->text.size();
+    } else if (const auto* call = std::get_if<chat::ToolCallStart>(&event)) {
+        n += call->id.size() + call->name.size();
+    } else if (const auto* delta = std::get_if<chat::ToolCallDelta>(&event)) {
+        n += delta->arguments.size();
+    } else if (const auto* done = std::get_if<chat::AnswerDone>(&event)) {
+        n += done->tokens.size() * sizeof(std::int32_t);
+    }
+    return n;
+}
+
 }  // namespace
 
 int http_status_of(ErrorKind kind) {
@@ -103,8 +124,11 @@ Explanation explain(Places& places, const route::PolicySettings& policy,
         }
     }
     why.targets = places.targets();
-    route::Signals signals = places.signals();
+    route::Signals signals = places.signals(request.model);
     signals.offline = signals.offline || offline;
+    // Who forbids fallbacks across the machine's edge does not want a full queue to cross it
+    // either: the engine then says itself that it is full.
+    signals.local_overloaded = signals.local_overloaded && policy.fallback;
     why.decision = route::decide(facts, signals, policy, why.targets);
     why.json = route::to_json(why.decision, facts, why.targets);
     return why;
@@ -122,13 +146,7 @@ Exchange::Exchange(House& house, std::shared_ptr<chat::ChatRequest> request, Ori
     : house_(house),
       request_(std::move(request)),
       origin_(std::move(origin)),
-      client_(std::move(client)) {
-    house_.metrics.open_requests.fetch_add(1);
-}
-
-Exchange::~Exchange() {
-    house_.metrics.open_requests.fetch_sub(1);
-}
+      client_(std::move(client)) {}
 
 void Exchange::run() {
     // A seed of our own makes every answer repeatable: the journal keeps it.
@@ -214,6 +232,7 @@ void Exchange::on_event(chat::Event event) {
         if (try_fallback(failed->error)) return;
     }
     if (chat::is_terminal(event)) return finish(event);
+    if (passes_limit(event)) return;
     if (chat::is_delta(event) && !delta_seen_) {
         delta_seen_ = true;
         first_delta_ns_ = house_.clock.mono_ns();
@@ -221,6 +240,23 @@ void Exchange::on_event(chat::Event event) {
                                                    kNsPerS);
     }
     client_->on_event(std::move(event));
+}
+
+// Ends the exchange where the answer has become too long to keep; the backend then finds itself
+// cancelled.
+bool Exchange::passes_limit(const chat::Event& event) {
+    if (!client_->keeps_answer()) return false;
+    n_answer_bytes_ += bytes_of(event);
+    if (n_answer_bytes_ <= house_.answer_bytes_max) return false;
+    too_long_ = true;
+    const bool here = house_.places.is_local(target_);
+    finish(
+        chat::Failed{{.kind = here ? ErrorKind::invalid_request : ErrorKind::upstream_failed,
+                      .message = format(
+                          "{}: the answer passes {} bytes, which is more than is kept before it is "
+                          "whole; ask for it streamed, or for less of it",
+                          route::label_of(target()), house_.answer_bytes_max)}});
+    return true;
 }
 
 bool Exchange::try_fallback(const Error& error) {
@@ -274,7 +310,8 @@ void Exchange::finish(const chat::Event& terminal) {
     m.cached_tokens += record.usage.cached_tokens;
     m.output_tokens += record.usage.output_tokens;
     m.request_duration.observe(double(record.total_ns) / kNsPerS);
-    m.queue_time.observe(double(record.timings.queue_ns) / kNsPerS);
+    if (record.outcome == "finished" && house_.places.is_local(target_))
+        m.queue_time.observe(double(record.timings.queue_ns) / kNsPerS);
     m.count_request(record.route, reason_, record.outcome);
     house_.journal.append(std::move(record));
     client_->on_event(terminal);

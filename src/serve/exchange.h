@@ -23,6 +23,7 @@
 #include "chat/chat.h"
 #include "journal/journal.h"
 #include "route/decide.h"
+#include "serve/limits.h"
 #include "serve/metrics.h"
 #include "serve/places.h"
 #include "serve/prep_pool.h"
@@ -38,6 +39,7 @@ struct House {
     route::PolicySettings policy;
     bool offline = false;
     const Clock& clock = system_clock();
+    std::size_t answer_bytes_max = kAnswerBytesMax;
 };
 
 // What was decided and from what: everything needed to explain or replay it.
@@ -64,6 +66,8 @@ struct Placement {
     bool final = true;  // no fallback is left: headers may go out
 };
 
+// Requires: whoever implements it holds an OpenRequest of the house's metrics for as long as it
+// lives.
 class ExchangeClient {
   public:
     virtual ~ExchangeClient() = default;
@@ -72,6 +76,9 @@ class ExchangeClient {
     virtual void on_event(chat::Event event) = 0;
     virtual bool ready() const { return true; }
     virtual bool cancelled() const { return false; }
+    // Whether the answer stays in memory until it is whole. ready() cannot hold such a one back, so
+    // it has a bound: House::answer_bytes_max. Asked before the first event.
+    virtual bool keeps_answer() const { return false; }
 };
 
 struct Origin {
@@ -87,11 +94,10 @@ class Exchange final : public chat::EventSink, public std::enable_shared_from_th
     // Requires: called on a prep thread (or one that may wait); the house outlives the exchange.
     static void begin(House& house, std::shared_ptr<chat::ChatRequest> request, Origin origin,
                       std::shared_ptr<ExchangeClient> client);
-    ~Exchange() override;
 
     void on_event(chat::Event event) override;
     bool ready() const override { return client_->ready(); }
-    bool cancelled() const override { return client_->cancelled(); }
+    bool cancelled() const override { return too_long_ || client_->cancelled(); }
 
   private:
     Exchange(House& house, std::shared_ptr<chat::ChatRequest> request, Origin origin,
@@ -103,6 +109,7 @@ class Exchange final : public chat::EventSink, public std::enable_shared_from_th
     void refuse();
     void start();
     bool try_fallback(const Error& error);
+    bool passes_limit(const chat::Event& event);
     void finish(const chat::Event& terminal);
     void place();
     const route::Decision& decision() const { return why_.decision; }
@@ -120,6 +127,8 @@ class Exchange final : public chat::EventSink, public std::enable_shared_from_th
     std::string reason_;
     bool delta_seen_ = false, ended_ = false;
     std::int64_t first_delta_ns_ = 0;
+    std::size_t n_answer_bytes_ = 0;
+    std::atomic<bool> too_long_ = false;  // backends look from several threads
 };
 
 // The one mapping of error kinds to HTTP.

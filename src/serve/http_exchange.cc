@@ -113,8 +113,7 @@ std::string HttpExchange::decision_header() const {
 net::Headers HttpExchange::response_headers(const char* content_type) const {
     net::Headers headers;
     headers.add("Content-Type", content_type);
-    headers.add("x-request-id", request_id_);
-    headers.add("x-hearth-request-id", request_id_);
+    add_common(http_, request_id_, headers);
     if (!placement_.route.empty()) {
         headers.add("x-hearth-route", placement_.route);
         if (!placement_.model.empty()) headers.add("x-hearth-model", header_text(placement_.model));
@@ -122,7 +121,6 @@ net::Headers HttpExchange::response_headers(const char* content_type) const {
         if (http_.headers.find("x-hearth-explain") == "1")
             headers.add("x-hearth-decision", decision_header());
     }
-    allow_origin(http_, headers);
     return headers;
 }
 
@@ -196,7 +194,15 @@ void HttpExchange::on_event(chat::Event event) {
 
 void HttpExchange::keep_waiting(std::int64_t now_ns) {
     const std::lock_guard lock(mutex_);
-    if (!streaming_ || ended_ || now_ns - last_write_ns_ < kKeepWaitingMs * kNsPerMs) return;
+    const std::int64_t since_ns = streaming_ ? last_write_ns_ : received_ns_;
+    if (ended_ || now_ns - since_ns < kKeepWaitingMs * kNsPerMs) return;
+    if (!streaming_) {
+        // Headers name the place: they wait until it is known and no other can take over. A refusal
+        // is on its way as a proper HTTP error.
+        if (placement_.route.empty() || placement_.route == "refused" || !placement_.final) return;
+        if (!request_->stream) return;
+        begin_stream();
+    }
     reply_->write(": waiting\n\n");
     last_write_ns_ = now_ns;
 }

@@ -21,26 +21,29 @@ class HttpExchange final : public ExchangeClient,
 
     // On a prep thread: parse and go.
     void run();
-    // A comment line if the stream has been silent for kKeepWaitingMs. Any thread.
+    // A comment line if the stream has been silent for kKeepWaitingMs; the headers before it, where
+    // a long prefill has kept them back. Any thread.
     void keep_waiting(std::int64_t now_ns);
+    // Answers with an error if nothing has been answered yet.
+    void send_error(const Error& error);
 
     void on_placed(const Placement& placement) override;
     void on_event(chat::Event event) override;
     bool ready() const override { return reply_->writable(); }
     bool cancelled() const override { return reply_->peer_gone(); }
+    bool keeps_answer() const override { return !request_->stream; }
 
   private:
     Status read_headers(chat::ChatRequest& request) const;
     std::string decision_header() const;
     net::Headers response_headers(const char* content_type) const;
-    void send_error(const Error& error);
     void begin_stream();
     void write(const chat::Event& event);
     void answer_whole(const chat::Event& terminal);
 
     House& house_;
     const chat::Dialect& dialect_;
-    net::HttpRequest http_;
+    net::HttpRequest http_;  // its `held` is the OpenRequest that admission gave it
     const std::shared_ptr<net::Reply> reply_;
     const std::string request_id_;
     const std::int64_t received_ns_;

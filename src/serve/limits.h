@@ -9,6 +9,9 @@ namespace hearth::serve {
 // Requests between "headers read" and "answer complete". More than the engine's queue and batch
 // together, so that requests that go elsewhere are not refused for a full local queue.
 inline constexpr std::int64_t kOpenRequestsMax = 512;
+// An answer that is kept until it is whole: a million tokens are 4 MB of text, and with the twenty
+// likeliest of each place a full context still fits.
+inline constexpr std::size_t kAnswerBytesMax = 64u << 20;
 // Parsing and tokenizing: seconds of work at most for two threads when every body is at its limit.
 inline constexpr std::size_t kPrepQueueMax = 512;
 inline constexpr int kPrepThreads = 2;

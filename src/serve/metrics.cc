@@ -78,9 +78,10 @@ std::string Metrics::print(const std::vector<Gauge>& gauges) const {
                               "Request fully read to first token handed to the socket.");
     request_duration.print(out, "hearth_request_duration_seconds",
                            "Request fully read to its end.");
-    queue_time.print(out, "hearth_queue_seconds", "Submitted to the engine to first step.");
+    queue_time.print(out, "hearth_queue_seconds",
+                     "Submitted to the engine to first step, of finished local answers.");
     for (const Gauge& gauge : gauges) {
-        head(out, gauge.name, gauge.help, "gauge");
+        head(out, gauge.name, gauge.help, gauge.type);
         out += format("{} {}\n", gauge.name, gauge.value);
     }
     return out;

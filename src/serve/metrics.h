@@ -43,12 +43,26 @@ struct Metrics {
         const char* name;
         const char* help;
         double value;
+        const char* type = "gauge";  // or "counter", for what somebody else counts
     };
     std::string print(const std::vector<Gauge>& gauges) const;
 
   private:
     mutable std::mutex mutex_;  // guards requests_
     std::map<std::array<std::string, 3>, std::int64_t> requests_;
+};
+
+// One request between its headers and its end. Whoever keeps a request alive holds it: the bound on
+// open requests, and the wait for them at the end of the program, see no others.
+class OpenRequest {
+  public:
+    explicit OpenRequest(Metrics& metrics) : metrics_(metrics) { metrics_.open_requests += 1; }
+    ~OpenRequest() { metrics_.open_requests -= 1; }
+    OpenRequest(const OpenRequest&) = delete;
+    OpenRequest& operator=(const OpenRequest&) = delete;
+
+  private:
+    Metrics& metrics_;
 };
 
 }  // namespace hearth::serve

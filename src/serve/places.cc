@@ -7,7 +7,8 @@
 namespace hearth::serve {
 
 Places::Places(std::vector<LocalPlace> locals, std::vector<backend::UpstreamConfig> upstreams,
-               egress::Door* door) {
+               egress::Door* door, Load load)
+    : load_(std::move(load)) {
     for (LocalPlace& place : locals) {
         locals_.push_back(std::make_unique<Local>());
         locals_.back()->place = std::move(place);
@@ -19,6 +20,10 @@ Places::Places(std::vector<LocalPlace> locals, std::vector<backend::UpstreamConf
 }
 
 Places::~Places() = default;
+
+Result<std::unique_ptr<backend::LocalBackend>> Places::load_model(const LocalPlace& place) {
+    return backend::LocalBackend::open(place.source, place.options);
+}
 
 std::vector<route::Target> Places::targets() const {
     std::vector<route::Target> targets;
@@ -32,19 +37,36 @@ std::vector<route::Target> Places::targets() const {
     return targets;
 }
 
-route::Signals Places::signals() const {
+// Another request of one answer would be refused by the engine. A place that is not loaded has
+// room.
+bool Places::is_full(std::size_t target) const {
+    const auto* local = loaded(target);
+    if (!local) return false;
+    const engine::EngineOptions& options = locals_[target]->place.options.engine;
+    const engine::EngineStats now = local->engine().stats();
+    return now.n_running + now.n_waiting + now.n_paused >= options.n_parallel + options.n_queue;
+}
+
+route::Signals Places::signals(std::string_view model) const {
     route::Signals signals;
     for (const auto& upstream : upstreams_) signals.upstreams.push_back(upstream->health());
+    // A virtual name may be answered by any local model: while one has room, the machine has.
+    const auto candidate = local_candidate(model);
+    const bool named = candidate && model == locals_[*candidate]->place.source.name;
+    signals.local_overloaded = candidate && is_full(*candidate);
+    for (std::size_t i = 0; !named && i < locals_.size(); ++i)
+        signals.local_overloaded = signals.local_overloaded && is_full(i);
     return signals;
 }
 
 Result<backend::LocalBackend*> Places::local(std::size_t target) {
     CHECK(is_local(target));
     Local& local = *locals_[target];
+    if (auto* ready = local.ready.load(std::memory_order_acquire)) return ready;
     const std::lock_guard lock(local.mutex);
     if (!local.backend) {
-        HEARTH_TRY(local.backend,
-                   backend::LocalBackend::open(local.place.source, local.place.options));
+        HEARTH_TRY(local.backend, load_(local.place));
+        local.ready.store(local.backend.get(), std::memory_order_release);
         log_info("model_loaded", {{"model", local.place.source.name},
                                   {"device", local.backend->engine().device_name()},
                                   {"n_ctx", local.backend->engine().n_ctx()}});
@@ -64,9 +86,7 @@ Result<backend::Backend*> Places::backend(std::size_t target) {
 }
 
 const backend::LocalBackend* Places::loaded(std::size_t target) const {
-    const Local& local = *locals_[target];
-    const std::lock_guard lock(local.mutex);
-    return local.backend.get();
+    return locals_[target]->ready.load(std::memory_order_acquire);
 }
 
 std::optional<std::size_t> Places::local_candidate(std::string_view model) const {

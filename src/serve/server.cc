@@ -23,15 +23,24 @@ class ServerImpl final : public Server {
     ServerImpl(House& house, std::vector<net::Listener> listeners, const AdmissionRules& rules)
         : house_(house), rules_(rules), started_s_(house.clock.wall_ns() / kNsPerS) {
         net::Handlers handlers;
-        handlers.on_head = [this](const net::HttpRequest& head) {
-            return admit(head, rules_, house_.metrics.open_requests);
+        // Counted from here on, on the one io thread, so that the bound is exact.
+        handlers.on_head = [this](net::HttpRequest& head) {
+            auto refusal = admit(head, rules_, house_.metrics.open_requests);
+            if (!refusal && dialect_of(head.path))
+                head.held = std::make_shared<OpenRequest>(house_.metrics);
+            return refusal;
         };
         handlers.on_request = [this](net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
             on_request(std::move(request), std::move(reply));
         };
         handlers.on_protocol_error = [](int status, std::string_view message) {
-            return error_response(
-                "", {.kind = ErrorKind::invalid_request, .message = std::string(message)}, status);
+            const ErrorKind kind =
+                status >= 500 ? ErrorKind::overloaded : ErrorKind::invalid_request;
+            auto response =
+                error_response("", {.kind = kind, .message = std::string(message)}, status);
+            // The head may be what is wrong: nothing of it is used.
+            add_common({}, random_id("req-"), response.headers);
+            return response;
         };
         http_ = net::HttpServer::start(std::move(listeners), std::move(handlers));
         ticker_ = std::jthread([this](std::stop_token stop) { tick(stop); });
@@ -44,24 +53,23 @@ class ServerImpl final : public Server {
         if (const chat::Dialect* dialect = dialect_of(request.path))
             return generate(*dialect, std::move(request), std::move(reply));
         net::HttpResponse response = answer(request);
-        response.headers.add("x-request-id", random_id("req-"));
-        allow_origin(request, response.headers);
+        add_common(request, random_id("req-"), response.headers);
         reply->send(std::move(response));
     }
 
     void generate(const chat::Dialect& dialect, net::HttpRequest request,
                   std::shared_ptr<net::Reply> reply) {
-        const std::string path = request.path;
-        auto exchange = std::make_shared<HttpExchange>(house_, dialect, std::move(request), reply);
+        auto exchange =
+            std::make_shared<HttpExchange>(house_, dialect, std::move(request), std::move(reply));
         {
             const std::lock_guard lock(mutex_);
             open_.push_back(exchange);
         }
         if (!house_.prep.post([exchange] { exchange->run(); }))
-            reply->send(error_response(path, {.kind = ErrorKind::overloaded,
-                                              .message = "too many requests are being prepared; "
-                                                         "try again shortly",
-                                              .retry_after_s = kRetryAfterS}));
+            exchange->send_error(
+                {.kind = ErrorKind::overloaded,
+                 .message = "too many requests are being prepared; try again shortly",
+                 .retry_after_s = kRetryAfterS});
     }
 
     net::HttpResponse answer(const net::HttpRequest& request) {

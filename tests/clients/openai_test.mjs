@@ -85,9 +85,9 @@ test("an abort stops generation", async () => {
     const ended = Object.entries(await house.metrics())
         .filter(([name]) => name.startsWith("hearth_requests_total") && name.includes('outcome="cancelled"'));
     assert.deepEqual(ended.map(([, n]) => n), [1]);
-    const before = (await house.metrics()).hearth_engine_output_tokens;
+    const before = (await house.metrics()).hearth_engine_output_tokens_total;
     await new Promise((resolve) => setTimeout(resolve, 200));
-    assert.equal((await house.metrics()).hearth_engine_output_tokens, before);
+    assert.equal((await house.metrics()).hearth_engine_output_tokens_total, before);
 });
 
 test("an unknown model is a 404 with the protocol's error", async () => {

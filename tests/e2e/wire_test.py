@@ -174,7 +174,7 @@ class Wire(HouseTest):
         wire = self.server.connect()
         wire.send(request_bytes("POST", CHAT, LONG))
         self.server.wait_for(lambda m: m["hearth_sequences_running"] > 0
-                             or m["hearth_engine_output_tokens"] > 0, "generation began")
+                             or m["hearth_engine_output_tokens_total"] > 0, "generation began")
         wire.close()
         self.server.wait_for(lambda m: m["hearth_sequences_running"] == 0
                              and m["hearth_open_requests"] == 0, "generation stopped")
@@ -184,9 +184,9 @@ class Wire(HouseTest):
         cancelled = sum(v for k, v in self.server.metrics().items()
                         if k.startswith("hearth_requests_total") and 'outcome="cancelled"' in k)
         self.assertEqual(cancelled, n)
-        before = self.server.metrics()["hearth_engine_output_tokens"]
+        before = self.server.metrics()["hearth_engine_output_tokens_total"]
         time.sleep(0.2)
-        self.assertEqual(self.server.metrics()["hearth_engine_output_tokens"], before)
+        self.assertEqual(self.server.metrics()["hearth_engine_output_tokens_total"], before)
 
     def test_a_reader_that_does_not_read_is_paused_and_others_go_on(self):
         slow = self.server.connect()

@@ -86,6 +86,27 @@ TEST(Admission, pages_of_other_origins_are_refused_and_own_ones_answered) {
     EXPECT_EQ(preflight->headers.find("access-control-allow-headers"), "x-a, content-type");
 }
 
+TEST(Admission, refusals_have_an_id_and_are_readable_for_pages_that_may_call) {
+    const std::pair<std::string, std::string> page{"Origin", "http://localhost:3000"};
+    const auto not_there = admit(request("GET", "/v1/nothing", {page}), {}, 0);
+    ASSERT_EQ(status(not_there), 404);
+    EXPECT_TRUE(not_there->headers.find("x-hearth-request-id").value_or("").starts_with("req-"));
+    EXPECT_EQ(not_there->headers.find("x-request-id"),
+              not_there->headers.find("x-hearth-request-id"));
+    EXPECT_EQ(not_there->headers.find("access-control-allow-origin"), "http://localhost:3000");
+    EXPECT_NE(not_there->headers.find("access-control-expose-headers")
+                  .value_or("")
+                  .find("x-hearth-reason"),
+              std::string_view::npos);
+    for (const char* host : {"localhost", "evil.example"}) {
+        const auto foreign = admit(
+            request("GET", "/health", {{"Host", host}, {"Origin", "https://evil.example"}}), {}, 0);
+        ASSERT_EQ(status(foreign), 403);
+        EXPECT_TRUE(foreign->headers.find("x-hearth-request-id"));
+        EXPECT_FALSE(foreign->headers.find("access-control-allow-origin")) << host;
+    }
+}
+
 TEST(Admission, a_full_machine_answers_503_with_retry_after) {
     EXPECT_EQ(status(admit(request("POST", kChat), {}, kOpenRequestsMax - 1)), 0);
     const auto full = admit(request("POST", kChat), {}, kOpenRequestsMax);
@@ -93,6 +114,9 @@ TEST(Admission, a_full_machine_answers_503_with_retry_after) {
     EXPECT_TRUE(full->headers.find("retry-after"));
     EXPECT_TRUE(parse_json(full->body));
     EXPECT_EQ(status(admit(request("GET", "/health"), {}, kOpenRequestsMax)), 0);
+    const AdmissionRules small{.host_names = {}, .n_open_max = 3};
+    EXPECT_EQ(status(admit(request("POST", kChat), small, 2)), 0);
+    EXPECT_EQ(status(admit(request("POST", kChat), small, 3)), 503);
 }
 
 TEST(Admission, every_error_kind_has_one_status) {

@@ -22,7 +22,9 @@ TEST(Metrics, requests_are_counted_by_route_reason_and_outcome) {
     m.count_request("local", "default-local", "finished");
     m.count_request("local", "default-local", "finished");
     m.count_request("refused", "sens\"itive", "refused");
-    const std::string text = m.print({{"hearth_g", "A gauge.", 0.5}});
+    const std::string text = m.print(
+        {{"hearth_g", "A gauge.", 0.5}, {"hearth_c_total", "A counter.", 7, "counter"}});
+    EXPECT_NE(text.find("# TYPE hearth_c_total counter\nhearth_c_total 7\n"), std::string::npos);
     EXPECT_NE(text.find("{route=\"local\",reason=\"default-local\",outcome=\"finished\"} 2\n"),
               std::string::npos);
     EXPECT_NE(text.find("reason=\"sens\\\"itive\""), std::string::npos);
