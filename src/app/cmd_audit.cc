@@ -14,6 +14,10 @@ namespace {
 
 volatile std::sig_atomic_t g_stop = 0;
 
+// Records of one slot that a turn of --follow takes; the rest is for the next, a quarter of a
+// second later.
+constexpr std::int64_t kFollowedMax = 10'000;
+
 // The fields that tell a person what happened, in one line; --json has all.
 std::string line_of(const journal::JournalEntry& entry) {
     std::string line =
@@ -21,8 +25,8 @@ std::string line_of(const journal::JournalEntry& entry) {
     const auto record = parse_json(entry.json);
     if (!record || !record->is_object()) return line;
     for (const char* key :
-         {"route", "model", "upstream", "reason", "sensitivity", "outcome", "error", "destination",
-          "http_status", "output_tokens", "cost_microusd"}) {
+         {"route", "model", "upstream", "reason", "sensitivity", "outcome", "error", "host", "port",
+          "bytes_out", "bytes_in", "http_status", "output_tokens", "cost_microusd"}) {
         const auto it = record->find(key);
         if (it == record->end() || it->is_null() || *it == "" || *it == 0) continue;
         line += format(" {}={}", key, it->is_string() ? it->get<std::string>() : to_text(*it));
@@ -46,11 +50,13 @@ void print_json(const journal::JournalEntry& entry, JsonWriter& out) {
 int audit_tail_command(Context& context, const AuditArgs& args) {
     const std::string folder = context.folders.journal();
     std::signal(SIGINT, [](int) { g_stop = 1; });
-    std::int64_t newest = 0;
+    // Taken before the tail is read: what comes in between is shown by one of them.
+    auto cursor = journal::cursor_at_end(folder);
+    if (!cursor) return report(cursor.error(), context.json);
     bool first = true;
     do {
         auto entries = first ? journal::read_tail(folder, args.n)
-                             : journal::read_tail(folder, 100'000, newest);
+                             : journal::read_after(folder, *cursor, kFollowedMax);
         if (!entries) return report(entries.error(), context.json);
         if (context.json && !args.follow) {
             JsonWriter out;
@@ -63,7 +69,8 @@ int audit_tail_command(Context& context, const AuditArgs& args) {
             JsonWriter out;
             if (context.json) print_json(entry, out);
             std::puts(context.json ? out.text().c_str() : line_of(entry).c_str());
-            newest = std::max(newest, entry.wall_ns);
+            std::int64_t& seen = (*cursor)[entry.slot];
+            seen = std::max(seen, entry.seq);
         }
         std::fflush(stdout);
         if (first && entries->empty() && !args.follow && !context.quiet)

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -54,6 +55,7 @@ struct JournalEntry {  // one line of `audit tail`
     std::string event;  // "decision", "outcome", "egress"
     std::string request_id;
     std::string json;   // the record as one JSON object
+    std::string slot = {};  // the file's name; seq orders the records of one slot
 };
 
 struct JournalOptions {
@@ -81,5 +83,16 @@ class Journal {
 // The newest n entries of all slots, oldest first. Read-only: does not disturb a writer.
 Result<std::vector<JournalEntry>> read_tail(const std::string& folder, std::int64_t n,
                                             std::int64_t after_wall_ns = 0);
+
+// How far each slot has been read: its file's name, and the newest seq seen. Stamps cannot say it: an
+// earlier one may be committed later, in another slot or after a clock was set back.
+using Cursor = std::map<std::string, std::int64_t>;
+// The end of every slot at this moment.
+Result<Cursor> cursor_at_end(const std::string& folder);
+// What was written after the cursor, at most n_max of each slot, in the order of their stamps and
+// within a slot of seq. Moves the cursor past what it returns. A slot that was set aside and begun
+// anew is read from its start.
+Result<std::vector<JournalEntry>> read_after(const std::string& folder, Cursor& cursor,
+                                             std::int64_t n_max);
 
 }  // namespace hearth::journal

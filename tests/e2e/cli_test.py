@@ -2,9 +2,10 @@
 import json
 import os
 import re
+import subprocess
 import unittest
 
-from house import HouseTest, ask
+from house import BINARY, HouseTest, ask, environment
 
 
 class Cli(HouseTest):
@@ -187,6 +188,23 @@ class Cli(HouseTest):
         self.assertIn("decision", done.stdout)
         self.assertIn("outcome", done.stdout)
         json.loads(done.stdout)
+
+    def test_audit_tail_follows_every_writer(self):
+        first, second = self.serve(), self.serve()  # each writes a slot of its own
+        follower = subprocess.Popen([BINARY, "audit", "tail", "-f", "--json"], text=True,
+                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                    env=environment(self.home))
+        self.addCleanup(follower.stdout.close)
+        self.addCleanup(follower.wait)
+        self.addCleanup(follower.kill)
+        asked = [server.chat(ask("hi", max_tokens=2)).headers["x-hearth-request-id"]
+                 for server in (first, second, first, second)]
+        seen = {}
+        while sorted(seen) != sorted(asked) or any(len(events) < 2 for events in seen.values()):
+            record = json.loads(follower.stdout.readline())
+            seen.setdefault(record["request_id"], []).append(record["event"])
+        for events in seen.values():
+            self.assertEqual(events, ["decision", "outcome"])
 
     def test_bench_prints_both_rates(self):
         out = self.document("bench", "demo", "-p", "32", "-n", "8", "-r", "1")
