@@ -42,6 +42,21 @@ void print_hints(const std::string& address) {
         address.c_str(), address.c_str());
 }
 
+// Each model is asked for by its name, so the second of one name would never be.
+Status check_names(const std::vector<std::string>& given,
+                   const std::vector<model::ModelSource>& models) {
+    for (std::size_t i = 0; i < models.size(); ++i) {
+        for (std::size_t k = 0; k < i; ++k) {
+            if (models[i].name != models[k].name) continue;
+            return fail(ErrorKind::invalid_request,
+                        format("--model {} and --model {} are both called {}, so that requests "
+                               "could not tell them apart; rename one file",
+                               given[k], given[i], models[i].name));
+        }
+    }
+    return {};
+}
+
 }  // namespace
 
 Status prepare_serve(Context& context) {
@@ -75,6 +90,8 @@ int serve_command(Context& context, const ServeArgs& args) {
         if (!source) return report(source.error(), context.json);
         models.push_back(std::move(*source));
     }
+    if (Status ok = check_names(args.models, models); !ok)
+        return report(ok.error(), context.json), kUsage;
     if (models.empty()) {
         auto all = all_models(context);
         if (!all) return report(all.error(), context.json);
