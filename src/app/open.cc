@@ -118,12 +118,19 @@ Status prepare_door(Context& context) {
 }
 
 OwnedHouse::~OwnedHouse() {
+    // What waits for a prep thread runs to its end now, and later steps are refused: from here on
+    // exchanges only end.
+    if (prep) prep->close();
     // Readers are gone by now; engines notice at their next step, upstreams at once.
     constexpr int kTries = 500;
     for (int i = 0; metrics.open_requests > 0 && i < kTries; ++i)
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     if (metrics.open_requests > 0)
         log_error("requests_open_at_exit", {{"n", metrics.open_requests.load()}});
+    if (door) door->shut();  // else the end would wait for connects to time out
+    places.reset();
+    // The last records' callbacks run while all that they touch is there.
+    if (journal) (void)journal->flush();
 }
 
 Result<std::unique_ptr<OwnedHouse>> open_house(Context& context,

@@ -26,16 +26,18 @@ std::vector<serve::LocalPlace> local_places(const Context& context,
 engine::EngineOptions engine_options(const Context& context);
 route::PolicySettings policy_settings(const Context& context);
 
-// A house and all that it refers to, in the order of their lives: an exchange that ends late still
-// finds the journal; receipts of connections that close late are still written.
+// A house and all that it refers to, in the order of their lives: what the journal calls back finds
+// the pool and the figures; an exchange that ends late still finds the journal; receipts of
+// connections that close late are still written.
 struct OwnedHouse {
-    ~OwnedHouse();  // waits for open exchanges
+    ~OwnedHouse();  // ends what is open: prep, exchanges, connects, places, and writes the rest
+                    // down
     std::unique_ptr<serve::House> house;
-    std::unique_ptr<journal::Journal> journal;
     serve::Metrics metrics;
+    std::unique_ptr<serve::PrepPool> prep;
+    std::unique_ptr<journal::Journal> journal;
     std::unique_ptr<egress::Door> door;
     std::unique_ptr<serve::Places> places;
-    std::unique_ptr<serve::PrepPool> prep;
 };
 Result<std::unique_ptr<OwnedHouse>> open_house(Context& context,
                                                std::vector<model::ModelSource> locals);

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -230,6 +231,31 @@ class Upstream(HouseTest):
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(server.process.wait(WAIT_S), 0)
         wire.close()
+
+    def test_a_connect_that_hangs_does_not_hold_up_the_end(self):
+        # A listener whose backlog is full: the kernel drops what else would connect, and says nothing.
+        with socket.socket() as hole:
+            hole.bind(("127.0.0.1", 0))
+            hole.listen(0)
+            port, fillers = hole.getsockname()[1], []
+            for _ in range(3):
+                filler = socket.socket()
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+                fillers.append(filler)
+            server = self.serve_with("ok", base=f"http://127.0.0.1:{port}/v1", more="connect_timeout_s = 120")
+            wire = server.connect()
+            wire.send(request_bytes("POST", CHAT, self.ask("acme/ok")))
+            server.wait_for(lambda m: m["hearth_open_requests"] == 1, "the request is open")
+            end = time.monotonic() + WAIT_S
+            while '"decision"' not in self.journal() and time.monotonic() < end:
+                time.sleep(0.02)
+            wire.close()
+            server.process.send_signal(signal.SIGTERM)
+            # Long before the connect gives up.
+            self.assertEqual(server.process.wait(60), 0)
+            for filler in fillers:
+                filler.close()
 
     def test_the_broker_goes_with_the_server(self):
         server = self.serve_with("ok")
