@@ -1,6 +1,7 @@
 // The one place that knows CLI11: every command and flag, in the order people read them in --help.
-// A flag that is a row of kSettings goes to Invocation::flags; any other takes its value from
-// HEARTH_<FLAG> when it is not given.
+// A flag that is a row of kSettings goes to Invocation::flags; one made by flag() takes its value
+// from HEARTH_<FLAG> when it is not given. The rest belong to one call (files, ids, switches) and
+// have no variable.
 #include "app/cli.h"
 
 #include <CLI/CLI.hpp>
@@ -92,12 +93,14 @@ class Builder {
         Command* c =
             command(&app_, "run", "chat with a model in the terminal, or answer one prompt",
                     [args](Context& context) { return run_command(context, *args); });
-        c->preparse_callback([this](std::size_t) { in_->may_leave = true; });
+        c->preparse_callback([this, args](std::size_t) {
+            in_->prepare = [args](Context& context) { return prepare_run(context, *args); };
+        });
         c->add_option("MODEL", args->model,
                       "demo, a name in the store, a .gguf file, an upstream's model")
             ->required();
         c->add_option("PROMPT", args->prompt,
-                      "the prompt; without it and without piped stdin: a chat");
+                      "the prompt, before piped text if there is any; without both: a chat");
         flag(c, "--system", args->system, "system message");
         flag(c, "--max-tokens", args->sampling.max_tokens, "most tokens of an answer");
         flag(c, "--temperature", args->sampling.temperature, "0: always the likeliest token")
@@ -123,7 +126,10 @@ class Builder {
         auto args = std::make_shared<ServeArgs>();
         Command* c = command(&app_, "serve", "serve the APIs on one port",
                              [args](Context& context) { return serve_command(context, *args); });
-        c->preparse_callback([this](std::size_t) { in_->may_leave = in_->serves = true; });
+        c->preparse_callback([this](std::size_t) {
+            in_->serves = true;
+            in_->prepare = prepare_door;
+        });
         c->add_option("--model", args->models, "what to serve (repeatable) [the store, and demo]")
             ->take_all();
         setting(c, {"serve.host", "serve.port", "serve.host_names", "engine.parallel",

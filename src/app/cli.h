@@ -14,8 +14,9 @@ struct Invocation {
     std::map<std::string, std::string> flags;  // setting name → text
     std::string config_path;                   // --config; empty: the usual place
     bool json = false, quiet = false, verbose = false;
-    bool serves = false;     // wants listeners
-    bool may_leave = false;  // wants the door
+    bool serves = false;  // wants listeners
+    // What opens before the sandbox closes: the door, for commands that may use it.
+    std::function<Status(Context&)> prepare;
     std::function<int(Context&)> body;
 };
 

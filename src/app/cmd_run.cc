@@ -1,5 +1,6 @@
 // run: one answer, or a chat in the terminal. The same exchange as over HTTP: the request is
 // decided and journalled, then answered here or, where policy allows, by an upstream.
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -24,7 +25,7 @@ std::atomic<bool> g_interrupted{false};
 // Collects one answer and, in the terminal, prints it as it comes.
 class TerminalClient final : public serve::ExchangeClient {
   public:
-    explicit TerminalClient(bool print) : print_(print) {}
+    TerminalClient(bool print, serve::Metrics& metrics) : print_(print), open_(metrics) {}
 
     void on_placed(const serve::Placement& placement) override {
         const std::lock_guard lock(mutex_);
@@ -52,6 +53,7 @@ class TerminalClient final : public serve::ExchangeClient {
     }
 
     bool cancelled() const override { return g_interrupted; }
+    bool keeps_answer() const override { return true; }
 
     chat::Event wait() {
         std::unique_lock lock(mutex_);
@@ -75,6 +77,7 @@ class TerminalClient final : public serve::ExchangeClient {
     }
 
     const bool print_;
+    const serve::OpenRequest open_;
     std::mutex mutex_;  // guards all below: events come on other threads
     std::condition_variable ended_;
     serve::Placement placement_;
@@ -195,7 +198,7 @@ class Run {
     // One exchange with these messages; the exit code.
     int ask(chat::ChatRequest request) {
         const bool json = context_.json;
-        auto client = std::make_shared<TerminalClient>(!json);
+        auto client = std::make_shared<TerminalClient>(!json, house_.metrics);
         serve::Exchange::begin(house_, std::make_shared<chat::ChatRequest>(std::move(request)),
                                {random_id("req-"), "cli run", "terminal", house_.clock.mono_ns()},
                                client);
@@ -227,8 +230,7 @@ class Run {
         return ask(std::move(request));
     }
 
-    // Reads lines until the end of input. Ctrl-C stops an answer, and a second one at the prompt
-    // leaves.
+    // Reads lines until the end of input. Ctrl-C stops an answer; at the prompt it leaves.
     int chat() {
         std::fprintf(stderr, "%s — /clear starts anew, /bye leaves, Ctrl-C stops an answer\n",
                      base_.model.c_str());
@@ -272,7 +274,8 @@ class Run {
 };
 
 void on_interrupt(int) {
-    // At the prompt nothing is being generated and the default would be expected: leave.
+    // The first one asks the answer to stop, or breaks the read at the prompt, which is the end of
+    // input. A second one before the next prompt: the person does not want to wait for that.
     if (g_interrupted) _exit(130);
     g_interrupted = true;
 }
@@ -296,14 +299,103 @@ Result<std::pair<std::vector<model::ModelSource>, std::string>> places_for(
     return fail(source.error());
 }
 
+// Flags that would drop each other's text. Errors: what cannot be said together.
+Status check_flags(const RunArgs& args) {
+    const struct {
+        const char* name;
+        bool given;
+    } raw[] = {{"--raw", args.raw}, {"--prompt-ids", !args.prompt_ids.empty()}},
+      chat[] = {{"--messages", !args.messages_file.empty()},
+                {"--system", !args.system.empty()},
+                {"--tools", !args.tools_file.empty()}};
+    for (const auto& one : raw) {
+        for (const auto& other : chat) {
+            if (one.given && other.given)
+                return fail(ErrorKind::invalid_request,
+                            format("{} sends no chat template, and without one {} cannot be said; "
+                                   "give one of them",
+                                   one.name, other.name));
+        }
+    }
+    if (!args.prompt_ids.empty() && !args.prompt.empty())
+        return fail(ErrorKind::invalid_request,
+                    "--prompt-ids sends exactly these ids, so PROMPT would be dropped; give one of "
+                    "them");
+    return {};
+}
+
+// A model that continues text has no place for these.
+Status check_without_template(const RunArgs& args) {
+    const char* flag = !args.system.empty() ? "--system" : "--tools";
+    if (args.system.empty() && args.tools_file.empty()) return {};
+    return fail(ErrorKind::invalid_request,
+                format("this model has no chat template, and without one {} cannot be said; give "
+                       "all of the text as PROMPT",
+                       flag));
+}
+
+// Whether stdin holds a text that somebody put there: a pipe, a file or a socket. Not a terminal,
+// where a person sits, nor /dev/null.
+bool stdin_is_piped() {
+    struct stat info;
+    if (::fstat(STDIN_FILENO, &info) != 0) return false;
+    return S_ISFIFO(info.st_mode) || S_ISREG(info.st_mode) || S_ISSOCK(info.st_mode);
+}
+
+// PROMPT, then what is piped, with a blank line between. A whole conversation or ids leave stdin
+// alone, and so does a file that is read from there.
+Result<std::string> whole_prompt(const RunArgs& args) {
+    std::string prompt = joined(args.prompt);
+    const bool taken = args.messages_file == "-" || args.tools_file == "-";
+    const bool complete =
+        !args.prompt_ids.empty() || (!args.messages_file.empty() && prompt.empty());
+    if (taken || complete || !stdin_is_piped()) return prompt;
+    HEARTH_TRY(std::string text, read_text("-"));
+    while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();
+    if (prompt.empty()) return text;
+    return text.empty() ? prompt : prompt + "\n\n" + text;
+}
+
+// The request but for its prompt: flags, documents, and whether a template is used.
+Status complete(const Context& context, const RunArgs& args, bool has_template,
+                chat::ChatRequest& request) {
+    if (args.raw || !args.prompt_ids.empty() || (!has_template && args.messages_file.empty())) {
+        request.raw.emplace();
+        if (!has_template && !args.raw && args.prompt_ids.empty() && !context.quiet)
+            std::fputs("note: this model has no chat template; it continues the prompt\n", stderr);
+    }
+    if (!args.prompt_ids.empty()) {
+        HEARTH_TRY(const auto ids, parse_ids(args.prompt_ids));
+        for (const TokenId id : ids) request.raw->ids.push_back(id.value);
+    }
+    HEARTH_CHECK_OK(read_documents(args, request));
+    if (!args.system.empty())
+        request.messages.insert(request.messages.begin(), message(chat::Role::system, args.system));
+    return {};
+}
+
 }  // namespace
+
+Status prepare_run(Context& context, const RunArgs& args) {
+    const bool may_leave = args.model == "auto" || args.model == "cloud";
+    // Looks at names only; no model is read before the sandbox closes.
+    if (!may_leave && (args.model == "local" || find_model(context, args.model))) {
+        context.settings.upstreams().clear();
+        return {};
+    }
+    return prepare_door(context);
+}
 
 int run_command(Context& context, const RunArgs& args) {
     const auto fail_with = [&](const Error& error) { return report(error, context.json); };
+    if (Status ok = check_flags(args); !ok) return fail_with(ok.error()), kUsage;
     const std::int64_t started_ns = system_clock().mono_ns();
     auto named = places_for(context, args.model);
     if (!named) return fail_with(named.error());
-    auto owned = open_house(context, std::move(named->first));
+    // prepare_run() has left no upstreams where the model is here.
+    const bool stays = context.settings.upstreams().empty();
+    auto owned = open_house(context, std::move(named->first),
+                            stays ? NoJournal::answers_locally : NoJournal::fails);
     if (!owned) return fail_with(owned.error());
     serve::House& house = *(*owned)->house;
 
@@ -315,38 +407,24 @@ int run_command(Context& context, const RunArgs& args) {
         has_template = !(*local)->engine().model().chat_template().empty();
     }
     const double load_ms = double(system_clock().mono_ns() - started_ns) / kNsPerMs;
-    if (args.raw || !args.prompt_ids.empty() || (!has_template && args.messages_file.empty())) {
-        request.raw.emplace();
-        if (!has_template && !args.raw && args.prompt_ids.empty() && !context.quiet)
-            std::fputs("note: this model has no chat template; it continues the prompt\n", stderr);
-    }
-    if (!args.prompt_ids.empty()) {
-        const auto ids = parse_ids(args.prompt_ids);
-        if (!ids) return fail_with(ids.error());
-        for (const TokenId id : *ids) request.raw->ids.push_back(id.value);
-    }
-    if (Status ok = read_documents(args, request); !ok) return fail_with(ok.error());
-    if (!args.system.empty())
-        request.messages.insert(request.messages.begin(), message(chat::Role::system, args.system));
+    if (!has_template && args.messages_file.empty())
+        if (Status ok = check_without_template(args); !ok) return fail_with(ok.error()), kUsage;
+    if (Status ok = complete(context, args, has_template, request); !ok)
+        return fail_with(ok.error());
+    auto prompt = whole_prompt(args);
+    if (!prompt) return fail_with(prompt.error());
 
     struct sigaction action = {};
     action.sa_handler = on_interrupt;
     sigaction(SIGINT, &action, nullptr);
-    std::string prompt = joined(args.prompt);
-    const bool asked = !prompt.empty() || !args.messages_file.empty() || !args.prompt_ids.empty();
-    const bool piped = !isatty(STDIN_FILENO) && args.prompt_ids.empty();
-    if (!asked && !piped && request.raw)
+    const bool asked = !prompt->empty() || !args.messages_file.empty() || !args.prompt_ids.empty();
+    const bool once = asked || !isatty(STDIN_FILENO);
+    if (!once && request.raw)
         return fail_with(
             {.kind = ErrorKind::invalid_request,
              .message = "this model has no chat template: give it a PROMPT to continue"});
-    if (!asked && piped) {
-        auto text = read_text("-");
-        if (!text) return fail_with(text.error());
-        prompt = std::move(*text);
-        while (!prompt.empty() && prompt.back() == '\n') prompt.pop_back();
-    }
     Run run(context, house, std::move(request), load_ms);
-    return asked || piped ? run.once(prompt) : run.chat();
+    return once ? run.once(*prompt) : run.chat();
 }
 
 }  // namespace hearth::app

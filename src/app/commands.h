@@ -91,6 +91,8 @@ struct QuantizeArgs {
 // Before the sandbox: listeners, the broker. Bodies run inside it.
 Status prepare_serve(Context& context);
 Status prepare_door(Context& context);
+// The door, unless MODEL is answered on this machine: then the upstreams are forgotten.
+Status prepare_run(Context& context, const RunArgs& args);
 int run_command(Context& context, const RunArgs& args);
 int serve_command(Context& context, const ServeArgs& args);
 int tokenize_command(Context& context, const TokenizeArgs& args);

@@ -56,8 +56,8 @@ int run(Invocation& invocation) {
     if (invocation.serves) {
         if (Status ok = prepare_serve(context); !ok) return report(ok.error(), json);
     }
-    if (invocation.may_leave) {
-        if (Status ok = prepare_door(context); !ok) return report(ok.error(), json);
+    if (invocation.prepare) {
+        if (Status ok = invocation.prepare(context); !ok) return report(ok.error(), json);
     }
     if (Status ok = egress::enter_sandbox(); !ok) return report(ok.error(), json);
     return invocation.body(context);

@@ -30,6 +30,29 @@ journal::Sync sync_of(const std::string& name) {
     return name == "each" ? journal::Sync::each : journal::Sync::group;
 }
 
+// Stands where no journal could be opened: every record fails with the reason. An exchange takes
+// that for what it is, and sends nothing anywhere.
+class ClosedJournal final : public journal::Journal {
+  public:
+    explicit ClosedJournal(Error why) : why_(std::move(why)) {}
+    void append(journal::DecisionRecord, Done on_written) override { refuse(on_written); }
+    void append(journal::OutcomeRecord, Done on_written) override { refuse(on_written); }
+    void append(egress::Receipt, Done on_written) override { refuse(on_written); }
+    Status flush() override { return fail(why_); }
+
+  private:
+    void refuse(const Done& on_written) const {
+        if (on_written) on_written(fail(why_));
+    }
+    const Error why_;
+};
+
+Result<std::unique_ptr<journal::Journal>> open_journal(const Context& context) {
+    const std::string folder = context.folders.journal();
+    HEARTH_CHECK_OK(make_folders(folder));
+    return journal::Journal::open({folder, sync_of(context.settings.text("journal.sync"))});
+}
+
 }  // namespace
 
 Result<model::ModelSource> find_model(const Context& context, const std::string& name) {
@@ -134,12 +157,16 @@ OwnedHouse::~OwnedHouse() {
 }
 
 Result<std::unique_ptr<OwnedHouse>> open_house(Context& context,
-                                               std::vector<model::ModelSource> locals) {
+                                               std::vector<model::ModelSource> locals,
+                                               NoJournal no_journal) {
     auto owned = std::make_unique<OwnedHouse>();
-    const std::string folder = context.folders.journal();
-    HEARTH_CHECK_OK(make_folders(folder));
-    HEARTH_TRY(owned->journal,
-               journal::Journal::open({folder, sync_of(context.settings.text("journal.sync"))}));
+    auto journal = open_journal(context);
+    if (!journal) {
+        if (no_journal == NoJournal::fails || context.door) return fail(std::move(journal.error()));
+        log_warn("no_journal", {{"error", journal.error().message}});
+        journal = std::make_unique<ClosedJournal>(std::move(journal.error()));
+    }
+    owned->journal = std::move(*journal);
     owned->door = std::move(context.door);
     owned->places = std::make_unique<serve::Places>(
         local_places(context, std::move(locals)), context.settings.upstreams(), owned->door.get());

@@ -39,8 +39,12 @@ struct OwnedHouse {
     std::unique_ptr<egress::Door> door;
     std::unique_ptr<serve::Places> places;
 };
+// Whether a house may do without a journal that cannot be opened. It may where nothing can leave:
+// then local answers go on, and a decision for anything else is refused as not written down.
+enum class NoJournal : std::uint8_t { fails, answers_locally };
 Result<std::unique_ptr<OwnedHouse>> open_house(Context& context,
-                                               std::vector<model::ModelSource> locals);
+                                               std::vector<model::ModelSource> locals,
+                                               NoJournal no_journal = NoJournal::fails);
 
 // "1,2, 3" to ids. Errors: invalid_request.
 Result<std::vector<TokenId>> parse_ids(const std::string& text);

@@ -1,11 +1,12 @@
 """The command line as scripts rely on it: exit codes, one JSON document on stdout, all else on stderr."""
 import json
 import os
+import pty
 import re
 import subprocess
 import unittest
 
-from house import BINARY, HouseTest, ask, environment
+from house import BINARY, WAIT_S, HouseTest, ask, environment
 
 
 class Cli(HouseTest):
@@ -98,6 +99,74 @@ class Cli(HouseTest):
         asked = self.hearth("run", "demo", "Hello!", "--temperature", "0")
         piped = self.hearth("run", "demo", "--temperature", "0", stdin="Hello!")
         self.assertEqual(asked.stdout, piped.stdout)
+
+    def test_what_is_piped_follows_the_prompt(self):
+        flags = ["--temperature", "0", "--max-tokens", "8"]
+        joined = self.document("run", "demo", "Summarize:\n\nHello!\nYou there.", *flags)
+        piped = self.document("run", "demo", "Summarize:", *flags, stdin="Hello!\nYou there.\n")
+        path = os.path.join(self.home, "document.txt")
+        with open(path, "w") as file:
+            file.write("Hello!\nYou there.\n")
+        with open(path) as file:
+            redirected = json.loads(self.run_with(file, "run", "demo", "Summarize:", "--json", *flags))
+        alone = self.document("run", "demo", "Summarize:", *flags)
+        for out in (piped, redirected):
+            self.assertEqual((out["tokens"], out["usage"]), (joined["tokens"], joined["usage"]))
+        self.assertLess(alone["usage"]["input_tokens"], joined["usage"]["input_tokens"])
+
+    def run_with(self, stdin, *args):
+        done = subprocess.run([BINARY, *args], stdin=stdin, capture_output=True, text=True,
+                              env=environment(self.home), timeout=WAIT_S)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_a_prompt_does_not_wait_for_an_empty_stdin(self):
+        """Nobody types into the terminal and nothing is in /dev/null: with a PROMPT neither is read."""
+        flags = ["run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "8"]
+        alone = self.hearth(*flags).stdout
+        self.assertEqual(self.run_with(subprocess.DEVNULL, *flags), alone)
+        ours, terminal = pty.openpty()
+        try:
+            self.assertEqual(self.run_with(terminal, *flags), alone)
+        finally:
+            os.close(ours)
+            os.close(terminal)
+
+    def test_flags_that_would_drop_text_are_refused(self):
+        messages, tools = os.path.join(self.home, "m.json"), os.path.join(self.home, "t.json")
+        for path, value in ((messages, [{"role": "user", "content": "hi"}]), (tools, [])):
+            with open(path, "w") as file:
+                json.dump(value, file)
+        for flags, names in ((["--raw", "--messages", messages], ("--raw", "--messages")),
+                             (["--raw", "--system", "Be brief."], ("--raw", "--system")),
+                             (["--raw", "--tools", tools, "hi"], ("--raw", "--tools")),
+                             (["--prompt-ids", "1,2", "hi"], ("--prompt-ids", "PROMPT")),
+                             (["--prompt-ids", "1,2", "--system", "x"], ("--prompt-ids", "--system"))):
+            done = self.hearth("run", "demo", *flags)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), (flags, done.stderr))
+            for name in names:
+                self.assertIn(name, done.stderr)
+
+    def test_two_models_of_one_name_are_refused(self):
+        paths = [os.path.join(self.home, folder, "same.gguf") for folder in ("a", "b")]
+        for path in paths:
+            os.mkdir(os.path.dirname(path))
+            with open(path, "wb") as file:
+                file.write(b"GGUF")
+        done = self.hearth("serve", "--port", "0", "--model", paths[0], "--model", paths[1])
+        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+        for path in paths:
+            self.assertIn(path, done.stderr)
+
+    def test_local_answers_go_on_without_a_journal(self):
+        os.makedirs(os.path.join(self.home, "state"))
+        with open(os.path.join(self.home, "state", "journal"), "w") as file:
+            file.write("a file where the folder should be")
+        done = self.hearth("run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "8")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(done.stdout.strip())
+        self.assertIn("journal", done.stderr)
+        self.assertNotEqual(self.hearth("serve", "--port", "0").returncode, 0)
 
     def test_the_same_seed_gives_the_same_answer(self):
         args = ["run", "demo", "Go on.", "--temperature", "2", "--top-k", "0", "--top-p", "1", "--min-p", "0",

@@ -257,6 +257,33 @@ class Upstream(HouseTest):
             for filler in fillers:
                 filler.close()
 
+    def test_a_local_model_needs_no_upstream(self):
+        """Neither a key, nor a journal that egress could be written into; and nothing leaves."""
+        config = self.config('[[upstream]]\nname = "acme"\nbase_url = '
+                             f'"http://127.0.0.1:{self.double.port}/v1"\nkey_env = "NO_SUCH_KEY"\n'
+                             'models = [ { name = "ok" }, { name = "demo" } ]\n')
+        for model in ("demo", "local"):
+            done = self.hearth("run", model, "Hello!", "--max-tokens", "3", *config)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue(done.stdout.strip())
+        for model in ("acme/ok", "ok", "cloud", "auto", "acme/demo"):
+            done = self.hearth("run", model, "Hello!", *config)
+            self.assertNotEqual(done.returncode, 0, model)
+            self.assertIn("NO_SUCH_KEY", done.stderr)
+        self.assertEqual(self.double.n_connections, 0)
+
+    def test_without_a_journal_nothing_leaves(self):
+        config = self.config('[[upstream]]\nname = "acme"\nbase_url = '
+                             f'"http://127.0.0.1:{self.double.port}/v1"\nmodels = [ {{ name = "ok" }} ]\n')
+        os.makedirs(os.path.join(self.home, "state"))
+        with open(os.path.join(self.home, "state", "journal"), "w") as file:
+            file.write("a file where the folder should be")
+        for model in ("acme/ok", "cloud"):
+            done = self.hearth("run", model, "Hello!", *config)
+            self.assertNotEqual(done.returncode, 0, model)
+        self.assertEqual(self.hearth("run", "demo", "Hello!", "--max-tokens", "3", *config).returncode, 0)
+        self.assertEqual(self.double.n_connections, 0)
+
     def test_the_broker_goes_with_the_server(self):
         server = self.serve_with("ok")
         children = open(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read().split()
