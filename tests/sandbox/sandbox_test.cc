@@ -126,6 +126,9 @@ TEST(Sandbox, threads_start_and_are_confined_too) {
 
 TEST(Sandbox, threads_from_before_are_confined_and_hold_no_capability) {
     NEEDS_NAMESPACES();
+#ifdef __SANITIZE_THREAD__
+    GTEST_SKIP() << "this runtime holds back the signal that a waiting thread confines itself in";
+#endif
     const Ended ended = run_isolated([]() -> std::string {
         int pair[2];
         if (::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) return "socketpair";
