@@ -7,8 +7,8 @@ Result<const Format*> find_format(const FormatModel& model) {
         if (format_table[i]->matches(model)) return format_table[i];
     }
     return fail(ErrorKind::invalid_request,
-                "this model's file carries no chat template; use --raw, or the completions "
-                "endpoint with a prompt");
+                "this model's file carries no chat template, so that it can only continue a text "
+                "(`hearth run MODEL --raw PROMPT`); for messages choose a model made for chat");
 }
 
 }  // namespace hearth::chat

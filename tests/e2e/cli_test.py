@@ -147,6 +147,28 @@ class Cli(HouseTest):
             for name in names:
                 self.assertIn(name, done.stderr)
 
+    def test_a_model_without_a_template_takes_no_system_message(self):
+        here = os.path.dirname(os.path.abspath(__file__))
+        with open(os.path.join(here, "..", "..", "models", "demo-q8_0.gguf"), "rb") as file:
+            model = file.read()
+        self.assertEqual(model.count(b"tokenizer.chat_template"), 1)
+        path = os.path.join(self.home, "plain.gguf")
+        with open(path, "wb") as file:
+            file.write(model.replace(b"tokenizer.chat_template", b"tokenizer.chat_tmeplate"))
+        tools = os.path.join(self.home, "t.json")
+        with open(tools, "w") as file:
+            json.dump([{"type": "function", "function": {"name": "f"}}], file)
+        for flag, value in (("--system", "Be brief."), ("--tools", tools)):
+            done = self.hearth("run", path, "Hello!", flag, value)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+            self.assertIn(flag, done.stderr)
+        self.assertEqual(self.hearth("run", path, "Hello!", "--max-tokens", "3").returncode, 0)
+        # Who asks over HTTP is told what helps there too.
+        answer = self.serve("--model", path).chat({**ask("hi"), "model": "plain"})
+        self.assertEqual(answer.status, 400)
+        self.assertIn("chat template", answer.json()["error"]["message"])
+        self.assertIn("choose a model", answer.json()["error"]["message"])
+
     def test_two_models_of_one_name_are_refused(self):
         paths = [os.path.join(self.home, folder, "same.gguf") for folder in ("a", "b")]
         for path in paths:
