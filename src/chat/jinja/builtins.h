@@ -86,6 +86,12 @@ class TextBuilder {
     std::string out_;
 };
 
+// Where `what` first (find_text) or last (rfind_text) stands in text from `from` on; npos if
+// nowhere. The time is linear in the bytes looked at, and those are paid for in steps.
+std::size_t find_text(Interp& interp, std::string_view text, std::string_view what,
+                      std::size_t from = 0);
+std::size_t rfind_text(Interp& interp, std::string_view text, std::string_view what);
+
 std::string escaped(const Value& v, Interp& interp);    // str(), for HTML unless it is markup
 std::string soft_text(const Value& v, Interp& interp);  // str(), as text filters see their input
 std::string to_json_text(Interp& interp, const Value& v, std::int64_t indent,

@@ -166,7 +166,8 @@ Value f_filesizeformat(Interp&, const Value& v, Args& args) {
     const double base = binary ? 1024 : 1000;
     const double bytes = v.number();
     if (bytes == 1) return Value("1 Byte");
-    if (bytes < base) return Value(format("{} Bytes", std::int64_t(bytes)));
+    // 2^62: whatever is below is no size of anything, and no int64_t holds it.
+    if (bytes < base) return Value(format("{} Bytes", std::int64_t(std::max(bytes, -0x1p62))));
     static constexpr const char* kDecimal[] = {"kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"};
     static constexpr const char* kBinary[] = {"KiB", "MiB", "GiB", "TiB",
                                               "PiB", "EiB", "ZiB", "YiB"};

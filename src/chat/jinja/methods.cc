@@ -2,6 +2,8 @@
 // withheld.
 #include "chat/jinja/methods.h"
 
+#include <string.h>
+
 #include <algorithm>
 
 #include "base/format.h"
@@ -9,6 +11,37 @@
 #include "chat/jinja/builtins.h"
 
 namespace hearth::chat::jinja {
+
+// std::string's find() compares at every place: m · n for "aaa…" in "aaaa…". memmem() is linear in
+// glibc (two-way search; short needles go through a table of shifts). Paid afterwards, for what was
+// looked at: paying for all the rest before each of many finds would be their square.
+std::size_t find_text(Interp& interp, std::string_view text, std::string_view what,
+                      std::size_t from) {
+    if (from > text.size()) return text.npos;
+    const char* const start = text.data() + from;
+    const auto* at = static_cast<const char*>(
+        what.empty() ? start : ::memmem(start, text.size() - from, what.data(), what.size()));
+    const std::size_t end = at ? std::size_t(at - text.data()) + what.size() : text.size();
+    interp.meter().step(1 + std::int64_t((end - from) / 64));
+    return at ? std::size_t(at - text.data()) : text.npos;
+}
+
+namespace {
+
+std::string backwards(Interp& interp, std::string_view text) {
+    interp.meter().step(1 + std::int64_t(text.size() / 64));
+    return {text.rbegin(), text.rend()};
+}
+
+}  // namespace
+
+// The first place in the reversed text: there is no linear memrmem().
+std::size_t rfind_text(Interp& interp, std::string_view text, std::string_view what) {
+    if (what.size() > text.size()) return text.npos;
+    const std::string back = backwards(interp, text);
+    const std::size_t at = find_text(interp, back, backwards(interp, what));
+    return at == back.npos ? text.npos : text.size() - at - what.size();
+}
 
 Value replaced(Interp& interp, std::string_view text, std::string_view old, std::string_view fresh,
                std::int64_t count) {
@@ -27,7 +60,7 @@ Value replaced(Interp& interp, std::string_view text, std::string_view old, std:
         return out.value();
     }
     for (; count != 0; --count) {
-        const std::size_t next = text.find(old, at);
+        const std::size_t next = find_text(interp, text, old, at);
         if (next == text.npos) break;
         out.add(text.substr(at, next - at)).add(fresh);
         at = next + old.size();
@@ -122,15 +155,16 @@ Value m_split(Interp& interp, const Value& s, Args& args) {
         return pieces(interp, split_words(s.text(), max));
     const std::string_view sep = reader.text(0, "");
     if (sep.empty()) stop("empty separator");
+    const std::string_view text = s.text();
     std::vector<std::string_view> parts;
-    std::string_view rest = s.text();
+    std::size_t from = 0;
     while (max < 0 || std::int64_t(parts.size()) < max) {
-        const std::size_t at = rest.find(sep);
-        if (at == rest.npos) break;
-        parts.push_back(rest.substr(0, at));
-        rest.remove_prefix(at + sep.size());
+        const std::size_t at = find_text(interp, text, sep, from);
+        if (at == text.npos) break;
+        parts.push_back(text.substr(from, at - from));
+        from = at + sep.size();
     }
-    parts.push_back(rest);
+    parts.push_back(text.substr(from));
     return pieces(interp, parts);
 }
 
@@ -152,13 +186,16 @@ Value m_rsplit(Interp& interp, const Value& s, Args& args) {
     }
     const std::string_view sep = reader.text(0, "");
     if (sep.empty()) stop("empty separator");
+    // Turned around once, not once for each part.
+    const std::string back = backwards(interp, rest), back_sep = backwards(interp, sep);
+    std::size_t from = 0;
     while (max < 0 || std::int64_t(parts.size()) < max) {
-        const std::size_t at = rest.rfind(sep);
-        if (at == rest.npos) break;
-        parts.push_back(rest.substr(at + sep.size()));
-        rest = rest.substr(0, at);
+        const std::size_t at = find_text(interp, back, back_sep, from);
+        if (at == back.npos) break;
+        parts.push_back(rest.substr(rest.size() - at, at - from));
+        from = at + sep.size();
     }
-    parts.push_back(rest);
+    parts.push_back(rest.substr(0, rest.size() - from));
     return pieces(interp, {parts.rbegin(), parts.rend()});
 }
 
@@ -172,7 +209,7 @@ Value m_partition(Interp& interp, const Value& s, Args& args) {
     ArgReader reader("partition", args, {"sep"});
     const std::string_view sep = reader.text(0, ""), text = s.text();
     if (sep.empty()) stop("empty separator");
-    const std::size_t at = kLast ? text.rfind(sep) : text.find(sep);
+    const std::size_t at = kLast ? rfind_text(interp, text, sep) : find_text(interp, text, sep);
     std::vector<std::string_view> parts{text, "", ""};
     if (at != text.npos) {
         parts = {text.substr(0, at), sep, text.substr(at + sep.size())};
@@ -185,7 +222,9 @@ Value m_partition(Interp& interp, const Value& s, Args& args) {
 }
 
 // The part of the text that start and end of find() and its kin select, and its offset.
-std::string_view window(const ArgReader& reader, std::string_view text, std::size_t& offset) {
+std::string_view window(Interp& interp, const ArgReader& reader, std::string_view text,
+                        std::size_t& offset) {
+    interp.meter().step(std::int64_t(text.size() / 64));
     const std::int64_t n = count_code_points(text);
     const auto place = [&](std::int64_t i) {
         return std::clamp<std::int64_t>(i < 0 ? i + n : i, 0, n);
@@ -202,9 +241,10 @@ Value m_affix(Interp& interp, const Value& s, Args& args) {
     ArgReader reader(kEnd ? "endswith" : "startswith", args, {"prefix", "start", "end"});
     std::size_t offset = 0;
     const bool whole = !reader.find(1) && !reader.find(2);
-    const std::string_view text = whole ? s.text() : window(reader, s.text(), offset);
+    const std::string_view text = whole ? s.text() : window(interp, reader, s.text(), offset);
     const auto holds = [&](const Value& v) {
         if (!v.is_string()) stop(format("expected str or a tuple of str, not {}", v.type_name()));
+        interp.meter().step(std::int64_t(v.text().size() / 64));
         return kEnd ? text.ends_with(v.text()) : text.starts_with(v.text());
     };
     const Value& affix = reader.need(0);
@@ -221,10 +261,9 @@ template <bool kLast, bool kMust>
 Value m_find(Interp& interp, const Value& s, Args& args) {
     ArgReader reader("find", args, {"sub", "start", "end"});
     std::size_t offset = 0;
-    const std::string_view text = window(reader, s.text(), offset);
+    const std::string_view text = window(interp, reader, s.text(), offset);
     const std::string_view sub = reader.text(0, "");
-    interp.meter().step(std::int64_t(text.size() / 64));
-    const std::size_t at = kLast ? text.rfind(sub) : text.find(sub);
+    const std::size_t at = kLast ? rfind_text(interp, text, sub) : find_text(interp, text, sub);
     if (at == text.npos && kMust) stop("substring not found");
     if (at == text.npos) return Value(std::int64_t(-1));
     return Value(count_code_points(std::string_view(s.text()).substr(0, offset + at)));
@@ -233,12 +272,12 @@ Value m_find(Interp& interp, const Value& s, Args& args) {
 Value m_count(Interp& interp, const Value& s, Args& args) {
     ArgReader reader("count", args, {"sub", "start", "end"});
     std::size_t offset = 0;
-    const std::string_view text = window(reader, s.text(), offset);
+    const std::string_view text = window(interp, reader, s.text(), offset);
     const std::string_view sub = reader.text(0, "");
-    interp.meter().step(std::int64_t(text.size() / 64));
     if (sub.empty()) return Value(count_code_points(text) + 1);
     std::int64_t n = 0;
-    for (std::size_t at = text.find(sub); at != text.npos; at = text.find(sub, at + sub.size()))
+    for (std::size_t at = find_text(interp, text, sub); at != text.npos;
+         at = find_text(interp, text, sub, at + sub.size()))
         ++n;
     return Value(n);
 }

@@ -149,8 +149,7 @@ bool contains(const Value& in, const Value& what, Interp& interp) {
                          ? what.why_undefined()
                          : format("'in <string>' requires string as left operand, not {}",
                                   what.type_name()));
-            interp.meter().step(std::int64_t(in.text().size() / 64));
-            return in.text().find(what.text()) != std::string::npos;
+            return find_text(interp, in.text(), what.text()) != std::string::npos;
         case Value::Kind::list:
             for (const Value& item : in.items()) {
                 if (equals(item, what, interp.meter())) return true;

@@ -55,6 +55,60 @@ TEST(Jinja, agrees_with_the_reference_case_by_case) {
     }
 }
 
+// One search of a mebibyte is 16,384 steps of 64 bytes; a thousand do not pay for it.
+TEST(Jinja, every_search_pays_for_what_it_looks_at) {
+    const Json context{{"s", std::string(1u << 20, 'a')}, {"x", "ab"}};
+    for (const char* source :
+         {"{{ 'b' in s }}", "{{ s.find(x) }}", "{{ s.rfind(x) }}", "{{ s.count(x) }}",
+          "{{ s.replace(x, '')|length }}", "{{ s|replace(x, '')|length }}",
+          "{{ s.split(x)|length }}", "{{ s.rsplit(x)|length }}", "{{ s.partition(x)|length }}",
+          "{{ s.rpartition(x)|length }}", "{{ s.find('a', 0, 1) }}", "{{ s.startswith(s) }}"}) {
+        const auto got = rendered(source, context, {.steps = 1000});
+        ASSERT_FALSE(got) << source;
+        EXPECT_NE(got.error().message.find("limit of steps"), std::string::npos) << source;
+        EXPECT_TRUE(rendered(source, context, {.steps = 100'000})) << source;
+    }
+}
+
+// Where each place nearly matches, comparing at each of them would be 2^20 times 2^19 bytes.
+TEST(Jinja, a_search_of_near_matches_is_linear) {
+    const std::string half(1u << 19, 'a');
+    const Json context{{"s", std::string(1u << 20, 'a')}, {"x", half + "b"}, {"y", "b" + half}};
+    for (const char* source :
+         {"{{ x in s }}{{ y in s }}", "{{ s.find(x) }}{{ s.rfind(y) }}{{ s.rfind(x) }}",
+          "{{ s.count(x) }}{{ s.count(y) }}", "{{ s.replace(x, '')|length }}",
+          "{{ s.split(x)|length }}{{ s.rsplit(y)|length }}",
+          "{{ s.partition(x)|length }}{{ s.rpartition(y)|length }}"})
+        EXPECT_TRUE(rendered(source, context, {.steps = 200'000})) << source;
+}
+
+TEST(Jinja, searches_from_the_right_agree_with_python) {
+    const Json context{{"a", "aaa"}, {"p", "a,b,,c"}, {"e", ""}};
+    for (const auto& [source, expected] : std::vector<std::pair<const char*, const char*>>{
+             {"{{ a.rsplit('aa') }}", "['a', '']"},
+             {"{{ a.split('aa') }}", "['', 'a']"},
+             {"{{ p.rsplit(',', 1) }}", "['a,b,', 'c']"},
+             {"{{ p.rsplit(',') }}", "['a', 'b', '', 'c']"},
+             {"{{ p.rsplit('x') }}", "['a,b,,c']"},
+             {"{{ e.rsplit('x') }}", "['']"},
+             {"{{ p.rpartition(',') }}", "('a,b,', ',', 'c')"},
+             {"{{ a.rfind('aa') }}", "1"},
+             {"{{ a.rfind('') }}", "3"},
+             {"{{ a.rfind('aaaa') }}", "-1"},
+             {"{{ e.find('') }}{{ e.rfind('') }}", "00"},
+             {"{{ a.find('', 2) }}", "2"},
+             {"{{ '' in e }}{{ 'a' in e }}", "TrueFalse"}}) {
+        const auto got = rendered(source, context);
+        ASSERT_TRUE(got) << source;
+        EXPECT_EQ(*got, expected) << source;
+    }
+}
+
+TEST(Jinja, a_size_below_every_number_is_shown_and_not_undefined) {
+    EXPECT_EQ(*rendered("{{ -1e300|filesizeformat }}"), "-4611686018427387904 Bytes");
+    EXPECT_EQ(*rendered("{{ -5|filesizeformat }}"), "-5 Bytes");
+}
+
 TEST(Jinja, errors_say_line_and_column_and_whether_the_template_refused) {
     EXPECT_EQ(rendered("a\nb {{ x.y }}").error().message, "2:7: template error: 'x' is undefined");
     EXPECT_EQ(rendered("{{ 1 +\n  ) }}").error().message, "2:3: template error: unexpected ')'");
