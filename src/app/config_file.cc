@@ -11,11 +11,14 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "chat/limits.h"
+#include "egress/limits.h"
 
 namespace hearth::app {
 namespace {
 
 constexpr std::size_t kConfigBytesMax = 1 << 20;
+constexpr std::int64_t kWaitMsMax = 86'400'000;  // a day without a byte is no answer
 
 class Reader {
   public:
@@ -97,6 +100,40 @@ class Reader {
         return *value;
     }
 
+    // Tokens; 0 where the key is absent, which turns the rule off.
+    Result<std::int64_t> context(const toml::table& table) const {
+        const toml::node* node = table.get("context");
+        if (!node) return 0;
+        const auto* value = node->as_integer();
+        if (!value || value->get() < 0 || value->get() > chat::kTokensMax)
+            return refuse(*node, format("context must be a whole number of tokens from 0 to {}",
+                                        chat::kTokensMax));
+        return value->get();
+    }
+
+    Result<bool> tools(const toml::table& table) const {
+        const toml::node* node = table.get("tools");
+        if (!node) return true;
+        if (!node->is_boolean()) return refuse(*node, "tools must be true or false");
+        return node->as_boolean()->get();
+    }
+
+    Result<bool> takes_images(const toml::table& table) const {
+        const toml::node* node = table.get("modalities");
+        if (!node) return false;
+        const toml::array* kinds = node->as_array();
+        if (!kinds)
+            return refuse(*node, "modalities must be a list such as [ \"text\", \"image\" ]");
+        bool images = false;
+        for (const toml::node& kind : *kinds) {
+            const std::string name = kind.value_or<std::string>("");
+            if (name != "text" && name != "image")
+                return refuse(kind, "a modality must be \"text\" or \"image\"");
+            images |= name == "image";
+        }
+        return images;
+    }
+
     Status read_upstream(const toml::table& table) {
         HEARTH_CHECK_OK(check_keys(
             table, {"name", "dialect", "base_url", "tier", "key_env", "models", "ca_file",
@@ -112,9 +149,13 @@ class Reader {
         upstream.tier = tier == "cloud" ? route::Tier::cloud : route::Tier::fleet;
         // A configuration file is shown, copied and committed; keys stay in the environment.
         HEARTH_TRY(upstream.key_env, text(table, "key_env", ""));
-        HEARTH_CHECK_OK(read_seconds(table, "connect_timeout_s", upstream.connect_timeout_ms));
-        HEARTH_CHECK_OK(read_seconds(table, "first_byte_timeout_s", upstream.head_timeout_ms));
-        HEARTH_CHECK_OK(read_seconds(table, "idle_timeout_s", upstream.idle_timeout_ms));
+        // More than the door waits for any connection would be cut there.
+        HEARTH_CHECK_OK(read_seconds(table, "connect_timeout_s", egress::kConnectTimeoutMsMax,
+                                     upstream.connect_timeout_ms));
+        HEARTH_CHECK_OK(
+            read_seconds(table, "first_byte_timeout_s", kWaitMsMax, upstream.head_timeout_ms));
+        HEARTH_CHECK_OK(
+            read_seconds(table, "idle_timeout_s", kWaitMsMax, upstream.idle_timeout_ms));
         for (const auto& other : out_.upstreams) {
             if (other.name == upstream.name)
                 return refuse(table, format("two upstreams are called {}", upstream.name));
@@ -125,12 +166,15 @@ class Reader {
         return {};
     }
 
-    Status read_seconds(const toml::table& table, std::string_view key, std::int64_t& to_ms) const {
+    Status read_seconds(const toml::table& table, std::string_view key, std::int64_t ms_max,
+                        std::int64_t& to_ms) const {
         const toml::node* node = table.get(key);
         if (!node) return {};
         const auto seconds = node->value<double>();
-        if (!seconds || !(*seconds > 0 && *seconds <= 86'400))
-            return refuse(*node, format("{} must be seconds, more than 0, at most 86400", key));
+        // A millisecond is the least that is honoured: less would be none at all.
+        if (!seconds || !(*seconds >= 0.001 && *seconds <= double(ms_max) / 1000))
+            return refuse(*node,
+                          format("{} must be seconds, from 0.001 to {}", key, ms_max / 1000));
         to_ms = std::int64_t(*seconds * 1000);
         return {};
     }
@@ -151,12 +195,9 @@ class Reader {
             HEARTH_TRY(target.model, text(*m, "name", std::nullopt));
             HEARTH_TRY(target.input_usd_per_mtok, price(*m, "input_usd_per_mtok"));
             HEARTH_TRY(target.output_usd_per_mtok, price(*m, "output_usd_per_mtok"));
-            target.n_ctx = (*m)["context"].value_or<std::int64_t>(0);
-            target.takes_tools = (*m)["tools"].value_or(true);
-            if (const toml::array* modalities = (*m)["modalities"].as_array()) {
-                for (const toml::node& kind : *modalities)
-                    target.takes_images |= kind.value_or<std::string>("") == "image";
-            }
+            HEARTH_TRY(target.n_ctx, context(*m));
+            HEARTH_TRY(target.takes_tools, tools(*m));
+            HEARTH_TRY(target.takes_images, takes_images(*m));
             upstream.models.push_back(std::move(target));
         }
         return {};

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/format.h"
+#include "engine/limits.h"
 
 namespace hearth::app {
 
@@ -18,9 +19,9 @@ const std::vector<SettingSpec> kSettings{
      "context in tokens; 0: what the model was trained for, at most 8192", "", 0, 1 << 24},
     {"engine.parallel", "--parallel", Kind::integer, "8", "answers computed together", "", 1, 256},
     {"engine.batch_tokens", "--batch-tokens", Kind::integer, "512",
-     "most tokens computed in one step", "", 1, 65536},
+     "most tokens computed in one step", "", 1, engine::kMaxBatchTokens},
     {"engine.queue", "--queue", Kind::integer, "128", "requests that may wait for a place", "", 1,
-     100'000},
+     engine::kMaxQueue},
     {"engine.threads", "--threads", Kind::integer, "0", "compute threads; 0: one per usable core",
      "", 0, 1024, "-t"},
     {"engine.kv", "--kv", Kind::text, "f16", "type of the key/value cache", "f32|f16|bf16|q8_0"},

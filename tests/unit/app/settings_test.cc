@@ -44,6 +44,7 @@ TEST(Settings, flags_beat_environment_beats_file_beats_defaults) {
 TEST(Settings, a_bad_value_is_refused_with_its_name_and_source) {
     for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
              {"serve.port", "x"}, {"serve.port", "65536"}, {"serve.port", "-1"}, {"serve.port", "1.5"},
+             {"engine.batch_tokens", "16385"}, {"engine.queue", "65537"},
              {"engine.kv", "q9"}, {"route.keep_from", "secret"}, {"route.fallback", "yes"}}) {
         const auto s = Settings::resolve({{name, value}}, variables({}), {});
         ASSERT_FALSE(s) << name << "=" << value;
@@ -75,6 +76,29 @@ TEST(Config, errors_name_the_place) {
         ASSERT_FALSE(parsed) << bad;
         EXPECT_TRUE(parsed.error().message.starts_with("c.toml:")) << parsed.error().message;
     }
+}
+
+TEST(Config, a_value_of_the_wrong_type_or_range_is_refused_where_it_stands) {
+    const auto parsed = [](const std::string& upstream, const std::string& model) {
+        return parse_config("[[upstream]]\nname = \"a\"\nbase_url = \"https://x\"\n" + upstream +
+                                "\nmodels = [{ name = \"m\"" + model + " }]\n",
+                            "c.toml");
+    };
+    for (const char* bad : {"context = \"8k\"", "context = -1", "context = 1.5", "tools = \"no\"",
+                            "tools = 0", "modalities = \"image\"", "modalities = [\"images\"]",
+                            "modalities = [1]"}) {
+        const auto got = parsed("", std::string(", ") + bad);
+        ASSERT_FALSE(got) << bad;
+        EXPECT_TRUE(got.error().message.starts_with("c.toml:5:")) << got.error().message;
+    }
+    for (const char* bad : {"connect_timeout_s = 121", "connect_timeout_s = 0",
+                            "connect_timeout_s = \"1\"", "idle_timeout_s = 86401",
+                            "first_byte_timeout_s = 0.0001"}) {
+        const auto got = parsed(bad, "");
+        ASSERT_FALSE(got) << bad;
+        EXPECT_TRUE(got.error().message.starts_with("c.toml:4:")) << got.error().message;
+    }
+    EXPECT_TRUE(parsed("connect_timeout_s = 120", ", context = 0, tools = true, modalities = []"));
 }
 
 TEST(Config, an_upstream_block_becomes_targets) {
