@@ -6,10 +6,6 @@
 #include "base/format.h"
 
 namespace hearth::backend {
-namespace {
-constexpr std::int64_t kNsPerMs = 1'000'000;
-}
-
 bool is_failure_of_place(ErrorKind kind) {
     return kind == ErrorKind::upstream_failed || kind == ErrorKind::timeout ||
            kind == ErrorKind::overloaded;

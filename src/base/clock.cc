@@ -7,8 +7,6 @@
 namespace hearth {
 namespace {
 
-constexpr std::int64_t kNsPerS = 1'000'000'000;
-
 std::int64_t read_clock(clockid_t id) {
     timespec ts;
     clock_gettime(id, &ts);

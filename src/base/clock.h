@@ -6,6 +6,9 @@
 
 namespace hearth {
 
+inline constexpr std::int64_t kNsPerMs = 1'000'000;
+inline constexpr std::int64_t kNsPerS = 1'000'000'000;
+
 struct Clock {
     virtual ~Clock() = default;
     virtual std::int64_t mono_ns() const = 0;  // for intervals; never goes back

@@ -51,6 +51,9 @@ class BoundedBuilder final : public nlohmann::json_sax<Json> {
         message_ = error.what();
         if (const auto at = message_.find("parse error"); at != std::string::npos)
             message_.erase(0, at);
+        // It goes on with the text that was read, however long: what stands in errors is logged.
+        if (const auto at = message_.find("; last read"); at != std::string::npos)
+            message_.erase(at);
         return false;
     }
 

@@ -2,8 +2,9 @@
 //
 // The DOM is nlohmann's ordered_json, but never its parse() or dump(): parse() has no limits and
 // dump() recurses without one. parse_json() builds the DOM through a SAX front end of ours that
-// caps depth, keys, nodes and string length and refuses duplicate keys; write_json() walks
-// iteratively bounded depth (the parser's cap) and replaces bytes that are not UTF-8.
+// caps depth, keys, nodes and string length and refuses duplicate keys. to_text() recurses, which
+// that cap bounds: parsed values are at most JsonLimits::depth deep, and what this program builds
+// itself is shallow. Bytes that are not UTF-8 are replaced on the way out.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct JsonLimits {
     std::size_t string_bytes = 64u << 20;
 };
 
-// Errors: invalid_request with line and column, or with the limit that was passed.
+// Errors: invalid_request with line and column, or with the limit that was passed. Of the text it
+// quotes at most the start of a number or of a key that appears twice.
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits = {});
 
 // Compact text. Bytes that are not UTF-8 become U+FFFD; NaN and infinities become null.

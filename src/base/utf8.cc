@@ -82,6 +82,13 @@ std::string utf8_repaired(std::string_view text) {
     return out;
 }
 
+std::string printable_ascii(std::string_view text) {
+    std::string out(text);
+    for (char& c : out)
+        if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e) c = '?';
+    return out;
+}
+
 char32_t utf8_next(std::string_view text, std::size_t& at) {
     const auto byte = [&](std::size_t i) { return char32_t((unsigned char)text[at + i]); };
     const char32_t c = byte(0);

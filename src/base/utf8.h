@@ -21,6 +21,9 @@ std::size_t utf8_complete_prefix(std::string_view text);
 // The same text with each byte that belongs to no well-formed sequence replaced by U+FFFD.
 std::string utf8_repaired(std::string_view text);
 
+// Every byte that is no printable ASCII character as '?': for header values and terminals.
+std::string printable_ascii(std::string_view text);
+
 // Code point of the well-formed sequence at text[at]; advances at. Requires: well-formed text.
 char32_t utf8_next(std::string_view text, std::size_t& at);
 void append_utf8(std::string& out, char32_t code_point);

@@ -18,7 +18,6 @@
 namespace hearth::egress {
 namespace {
 
-constexpr std::int64_t kNsPerMs = 1'000'000;
 // Rounds of one buffer each before the other connections get their turn: 1 MiB.
 constexpr int kRoundsMax = 32;
 

@@ -48,6 +48,19 @@ TEST(Json, an_error_names_line_and_column) {
     EXPECT_NE(v.error().message.find("line 2"), std::string::npos) << v.error().message;
 }
 
+TEST(Json, an_error_does_not_quote_the_text) {
+    for (const std::string bad :
+         {R"({"content":"MARKER and more)", R"(["MARKER\q"])", "[MARKER]", "[tru MARKER]",
+          "[\"MARKER\x01\"]", "[\"MARKER\xff\"]", "[1.MARKER]", "{\"a\":1 \"MARKER\"}"}) {
+        const auto parsed = parse_json(bad);
+        ASSERT_FALSE(parsed) << bad;
+        EXPECT_EQ(parsed.error().message.find("MARKER"), std::string::npos)
+            << parsed.error().message;
+        EXPECT_NE(parsed.error().message.find("line 1, column"), std::string::npos)
+            << parsed.error().message;
+    }
+}
+
 TEST(Json, writes_what_no_reader_can_misread) {
     EXPECT_EQ(json_text("a\"\\\n\x01\xff\xc3\xa9"), "\"a\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\"");
     JsonWriter w;
