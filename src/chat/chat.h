@@ -127,6 +127,7 @@ struct Usage {
     std::int64_t cached_tokens = 0;  // part of input
     std::int64_t output_tokens = 0;
     std::int64_t reasoning_tokens = 0;  // part of output
+    bool estimated = false;  // from bytes, because the place that answered counted nothing
 };
 
 struct Timings {

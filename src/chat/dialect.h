@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,6 +31,8 @@ struct WriteState {
 // The state of reading one stream.
 struct ReadState {
     virtual ~ReadState() = default;
+    // What the stream has said so far that was used up; nothing where it has not.
+    std::optional<Usage> usage;
 };
 
 struct Route {

@@ -7,6 +7,8 @@
 
 namespace hearth::chat {
 
+// Names of models reach the journal, messages and headers; the longest known have about 120 bytes.
+inline constexpr std::size_t kModelNameBytesMax = 512;
 inline constexpr std::int64_t kAnswersMax = 16;     // each is a sequence of its own in the engine
 inline constexpr std::size_t kStopMax = 16;         // each is searched in every delta; OpenAI has 4
 inline constexpr std::size_t kStopBytesMax = 1024;  // that many bytes of an answer are held back

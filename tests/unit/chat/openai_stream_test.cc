@@ -94,6 +94,27 @@ std::vector<std::string> data_of(const std::string& sse) {
     return out;
 }
 
+TEST(OpenAiStream, an_error_of_the_stream_quotes_nothing_of_it) {
+    const auto state = openai().new_read_state();
+    const auto events = openai().read_event(
+        *state, "", R"({"choices":[{"index":0,"delta":{"content":"MARKER of the answer)");
+    ASSERT_FALSE(events);
+    EXPECT_EQ(events.error().kind, ErrorKind::upstream_failed);
+    EXPECT_EQ(events.error().message.find("MARKER"), std::string::npos) << events.error().message;
+}
+
+TEST(OpenAiStream, usage_is_known_as_soon_as_the_stream_says_it) {
+    const auto state = openai().new_read_state();
+    ASSERT_TRUE(openai().read_event(*state, "", R"({"choices":[{"delta":{"content":"a"}}]})"));
+    EXPECT_FALSE(state->usage);
+    ASSERT_TRUE(openai().read_event(
+        *state, "", R"({"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}})"));
+    ASSERT_TRUE(state->usage);
+    EXPECT_EQ(state->usage->input_tokens, 9);
+    EXPECT_EQ(state->usage->output_tokens, 2);
+    EXPECT_FALSE(state->usage->estimated);
+}
+
 Result<std::vector<Event>> read_back(const std::vector<std::string>& data, bool at_end = false) {
     const auto state = openai().new_read_state();
     std::vector<Event> out;

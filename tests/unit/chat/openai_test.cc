@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "chat/dialect.h"
+#include "chat/limits.h"
 
 namespace hearth::chat {
 namespace {
@@ -55,6 +56,19 @@ TEST(OpenAi, reads_messages_in_every_form) {
     EXPECT_EQ(text_of(m[4]), "no");
     // The older form has no ids; call and result get the same one.
     EXPECT_EQ(m[5].tool_calls[0].id, m[6].tool_call_id);
+}
+
+TEST(OpenAi, the_name_of_a_model_is_bounded) {
+    const auto named = [](std::size_t n) {
+        return read(R"({"messages":[{"role":"user","content":"hi"}],"model":")" +
+                    std::string(n, 'm') + "\"}");
+    };
+    EXPECT_TRUE(named(kModelNameBytesMax));
+    const auto refused = named(kModelNameBytesMax + 1);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::invalid_request);
+    EXPECT_EQ(refused.error().param, "model");
+    EXPECT_LT(named(4u << 20).error().message.size(), 200u);
 }
 
 TEST(OpenAi, reads_options_and_ignores_what_it_does_not_know) {

@@ -334,6 +334,9 @@ Result<ChatRequest> read_request(std::string_view, std::string_view text) {
     body.text("model", out.model);
     if (body.ok() && out.model.empty())
         body.refuse("model", "is missing; name a model, or auto, local or cloud");
+    if (body.ok() && out.model.size() > kModelNameBytesMax)
+        body.refuse("model", format("has {} bytes; at most {} are allowed", out.model.size(),
+                                    kModelNameBytesMax));
     const Json* messages = body.array("messages");
     if (!messages || messages->empty())
         body.refuse("messages", "is missing or empty; a chat needs at least one message");

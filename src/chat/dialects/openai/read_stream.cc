@@ -32,7 +32,6 @@ struct State final : ReadState {
     bool started = false;
     bool ended = false;
     std::string id;
-    Usage usage;
     std::vector<Answer> answers{std::size_t(kAnswersMax)};
 };
 
@@ -101,12 +100,12 @@ std::int64_t count_at(const Json& object, const char* name) {
     return std::clamp<std::int64_t>(whole_number(*v).value_or(0), 0, kTokensMax);
 }
 
-void read_usage(const Json& chunk, Usage& out) {
+void read_usage(const Json& chunk, std::optional<Usage>& to) {
     const Json* usage = member(chunk, "usage");
     if (!usage || !usage->is_object()) return;
+    Usage& out = to.emplace();
     out.input_tokens = count_at(*usage, "prompt_tokens");
     out.output_tokens = count_at(*usage, "completion_tokens");
-    out.cached_tokens = out.reasoning_tokens = 0;
     if (const Json* details = member(*usage, "prompt_tokens_details"))
         out.cached_tokens = count_at(*details, "cached_tokens");
     if (const Json* details = member(*usage, "completion_tokens_details"))
@@ -260,7 +259,7 @@ Result<Events> finish_all(State& state) {
     }
     if (!seen) return refuse("ended before its first answer");
     state.ended = true;
-    out.push_back(Finished{state.usage, {}});
+    out.push_back(Finished{state.usage.value_or(Usage{}), {}});
     return out;
 }
 
@@ -281,12 +280,14 @@ Result<Events> read_event(ReadState& opaque, std::string_view event, std::string
         return finish_all(state);
     }
     const auto chunk = parse_json(data);
-    if (!chunk) return refuse("holds data that is " + chunk.error().message);
+    // Without the parser's words: data that is no JSON may be the answer's own text.
+    if (!chunk) return refuse("holds data that is not valid JSON");
     if (!chunk->is_object())
         return refuse(format("holds {}, expected a chunk", type_name_of(*chunk)));
     const Json* error = member(*chunk, "error");
     if ((error && is_truthy(*error)) || event == "error") {
         state.ended = true;
+        read_usage(*chunk, state.usage);
         return Events{Failed{error_from(error ? *error : *chunk, 0)}};
     }
     Events out;
