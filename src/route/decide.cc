@@ -1,10 +1,15 @@
 // The hard constraints, in a fixed order; then a policy chooses among what they left.
 //
+// clang-format off
 //   name         which targets the model's name means; unknown: not_found
-//   tier         `local` removes all that leaves; `cloud` without fallback removes all that does
-//   not sensitivity  content at or above policy.keep_from removes all that leaves modality images,
-//   tools context      prompt + answer > n_ctx cost         the caller's cap offline      all that
-//   leaves health       open circuits, a full machine
+//   tier         `local` removes all that leaves; `cloud` without fallback all that does not
+//   sensitivity  content at or above policy.keep_from removes all that leaves
+//   modality     images, tools
+//   context      prompt + answer > n_ctx
+//   cost         the caller's cap
+//   offline      all that leaves
+//   health       open circuits, a full machine
+// clang-format on
 //
 // A rule looks only at targets that are still left, so each target is removed by exactly one. What
 // can change by waiting comes last: a target removed by `health` has passed everything else, which
@@ -29,7 +34,7 @@ namespace hearth::route {
 namespace {
 
 // Part of policy_version. Counts up whenever the same inputs could give another decision.
-constexpr int kRulesRevision = 1;
+constexpr int kRulesRevision = 2;
 
 std::int64_t add_saturated(std::int64_t a, std::int64_t b) {
     std::int64_t sum = 0;
@@ -87,20 +92,31 @@ class Narrowing {
     std::vector<std::size_t> removed_by_ = std::vector<std::size_t>(targets_.size(), kLeft);
 };
 
-// The longest answer a target could give; nothing where neither request nor target bounds it.
+// The longest answers a target could give, all together; nothing where neither request nor target
+// bounds them.
 std::optional<std::int64_t> n_output_max(const Facts& facts, const Target& target) {
-    if (n_output(facts) > 0) return n_output(facts);
-    if (target.n_ctx > 0) return std::max<std::int64_t>(target.n_ctx - n_prompt(facts), 0);
-    return std::nullopt;
+    std::int64_t n_one = n_output(facts);
+    if (n_one == 0) {
+        if (target.n_ctx <= 0) return std::nullopt;
+        // A prompt that is only bounded may turn out short, and leaves the whole context then.
+        const std::int64_t n_least = facts.n_prompt_tokens_max > 0 ? 0 : n_prompt(facts);
+        n_one = std::max<std::int64_t>(target.n_ctx - n_least, 0);
+    }
+    std::int64_t n_all = 0;
+    return __builtin_mul_overflow(n_one, std::max<std::int64_t>(facts.n_answers, 1), &n_all)
+               ? std::numeric_limits<std::int64_t>::max()
+               : n_all;
 }
 
-// An upper bound of the price; nothing where there is none.
+// An upper bound of the price; nothing where there is none. What an image costs follows from its
+// size in pixels and each provider's rules: no bound of ours holds.
 std::optional<std::int64_t> cost_bound(const Facts& facts, const Target& target) {
     const auto price = price_of(target.input_usd_per_mtok, target.output_usd_per_mtok);
-    if (!price) return std::nullopt;
+    if (!price || (facts.has_images && price->input_picousd > 0)) return std::nullopt;
     const auto n_out = n_output_max(facts, target);
     if (!n_out && price->output_picousd > 0) return std::nullopt;
-    return cost_microusd(*price, n_prompt(facts), n_out.value_or(0), Rounding::up);
+    return cost_microusd(*price, std::max(facts.n_prompt_tokens_max, n_prompt(facts)),
+                         n_out.value_or(0), Rounding::up);
 }
 
 chat::Sensitivity class_of(const Facts& facts, const PolicySettings& policy) {
@@ -232,7 +248,7 @@ Decision refused(Decision decision, ErrorKind kind, std::string reason, std::str
 Decision refuse_unknown(Decision decision, const Facts& facts, const std::vector<Target>& targets) {
     std::vector<std::string> names;
     for (const Target& target : targets) names.push_back(label_of(target));
-    for (const char* name : {"auto", "local", "cloud"}) names.emplace_back(name);
+    for (const char* name : kVirtualModels) names.emplace_back(name);
     decision = refused(std::move(decision), ErrorKind::not_found, "unknown-model",
                        not_found_text("model", facts.model, names));
     decision.error.param = "model";

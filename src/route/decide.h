@@ -34,7 +34,12 @@ struct Facts {
     std::string model;                 // as asked: concrete | auto | local | cloud
     std::int64_t n_prompt_tokens = 0;  // measured or estimated for local models; see estimated
     bool tokens_estimated = true;
-    std::int64_t max_output_tokens = 0;  // 0: not stated
+    // No vocabulary makes more tokens of the prompt, images aside: what a bound of the cost is
+    // computed from, because an upstream counts with a vocabulary of its own. 0: n_prompt_tokens
+    // is exact there too.
+    std::int64_t n_prompt_tokens_max = 0;
+    std::int64_t max_output_tokens = 0;  // of one answer; 0: not stated
+    std::int64_t n_answers = 1;
     bool has_images = false, has_tools = false;
     std::optional<chat::Sensitivity> stated_sensitivity = {};
     std::optional<std::int64_t> cost_microusd_max = {};
@@ -83,8 +88,9 @@ struct Decision {
     chat::Sensitivity sensitivity = chat::Sensitivity::internal;
     std::vector<Step> steps;
     std::string policy_version;  // hash of the policy's settings
-    // Price of prompt + longest answer at the target, rounded up. The longest answer is what the
-    // request states, else what the context leaves; 0 where neither is known.
+    // At most this is paid at the target: the prompt's largest count of tokens and the longest
+    // answers, rounded up. The longest answer is what the request states, else what the context
+    // leaves; 0 where there is no bound.
     std::int64_t cost_microusd_max = 0;
     // What it was decided from, kept so that a record of the decision can be replayed.
     Signals signals;

@@ -20,7 +20,9 @@ void write_facts(JsonWriter& w, const Facts& facts) {
     w.field("model", facts.model);
     w.field("n_prompt_tokens", facts.n_prompt_tokens);
     w.field("tokens_estimated", facts.tokens_estimated);
+    w.field("n_prompt_tokens_max", facts.n_prompt_tokens_max);
     w.field("max_output_tokens", facts.max_output_tokens);
+    w.field("n_answers", facts.n_answers);
     w.field("has_images", facts.has_images);
     w.field("has_tools", facts.has_tools);
     w.key("stated_sensitivity");
@@ -167,6 +169,7 @@ class Reader {
         wrong(name, "present");
         return nullptr;
     }
+    bool has(const char* name) const { return ok() && object_.contains(name); }
     void wrong(std::string_view name, std::string_view wanted) {
         if (status_)
             status_ =
@@ -193,7 +196,10 @@ void read_facts(const Json& json, Facts& facts, Status& status) {
     r.read("model", facts.model);
     r.read("n_prompt_tokens", facts.n_prompt_tokens);
     r.read("tokens_estimated", facts.tokens_estimated);
+    // Records of rules=1 have neither.
+    if (r.has("n_prompt_tokens_max")) r.read("n_prompt_tokens_max", facts.n_prompt_tokens_max);
     r.read("max_output_tokens", facts.max_output_tokens);
+    if (r.has("n_answers")) r.read("n_answers", facts.n_answers);
     r.read("has_images", facts.has_images);
     r.read("has_tools", facts.has_tools);
     r.read("stated_sensitivity", facts.stated_sensitivity);

@@ -2,6 +2,7 @@
 // route/policies each, exporting `policy_<stem>`.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,6 +10,9 @@
 #include "route/decide.h"
 
 namespace hearth::route {
+
+// The names that are no model's: they say where a request may go.
+inline constexpr std::array kVirtualModels{"auto", "local", "cloud"};
 
 // What the caller's model name means.
 enum class Asked : std::uint8_t { automatic, local, cloud, concrete };

@@ -66,6 +66,8 @@ World random_world(Dice& dice) {
                                           "acme/big-1", "ours/mid", "acme/demo", "nobody"});
     w.facts.n_prompt_tokens = dice.of<std::int64_t>({0, 1, 100, 127, 128, 1000, 300'000});
     w.facts.tokens_estimated = dice.one_in(2);
+    w.facts.n_prompt_tokens_max = dice.one_in(2) ? 0 : 4 * w.facts.n_prompt_tokens + 1;
+    w.facts.n_answers = dice.of<std::int64_t>({1, 1, 3});
     w.facts.max_output_tokens = dice.of<std::int64_t>({0, 0, 1, 28, 500});
     w.facts.has_images = dice.one_in(4);
     w.facts.has_tools = dice.one_in(4);
@@ -111,10 +113,15 @@ bool is_kept_here(const World& w) {
 bool is_affordable(const World& w, const Target& t) {
     if (!w.facts.cost_microusd_max) return true;
     double n_out = double(w.facts.max_output_tokens);
-    if (n_out == 0 && t.n_ctx > 0) n_out = double(t.n_ctx - w.facts.n_prompt_tokens);
+    const bool bounded = w.facts.n_prompt_tokens_max > 0;
+    const double n_in = double(bounded ? w.facts.n_prompt_tokens_max : w.facts.n_prompt_tokens);
+    if (n_out == 0 && t.n_ctx > 0)
+        n_out = double(bounded ? t.n_ctx : t.n_ctx - w.facts.n_prompt_tokens);
     if (n_out == 0 && t.n_ctx == 0 && t.output_usd_per_mtok != 0) return false;
+    if (w.facts.has_images && t.input_usd_per_mtok != 0) return false;
     // Prices are quarters and counts small: exact in a double. NaN fails the comparison.
-    return double(w.facts.n_prompt_tokens) * t.input_usd_per_mtok + n_out * t.output_usd_per_mtok <=
+    return n_in * t.input_usd_per_mtok +
+               n_out * double(w.facts.n_answers) * t.output_usd_per_mtok <=
            double(*w.facts.cost_microusd_max);
 }
 

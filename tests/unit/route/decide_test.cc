@@ -299,6 +299,42 @@ TEST(Decide, a_cost_cap_removes_what_could_cost_more) {
     EXPECT_EQ(world.ask(facts).reason, "budget");
 }
 
+TEST(Decide, a_cost_is_bounded_by_the_largest_count_not_by_the_estimate) {
+    World world;
+    Facts facts{.model = "acme/big-1", .n_prompt_tokens = 100};
+    facts.n_prompt_tokens_max = 500;
+    facts.max_output_tokens = 50;
+    facts.cost_microusd_max = 1749;  // 500 at 2.5 and 50 at 10 are 1750
+    EXPECT_EQ(world.ask(facts).reason, "budget");
+    facts.cost_microusd_max = 1750;
+    EXPECT_EQ(world.ask(facts).cost_microusd_max, 1750);
+    facts.n_answers = 3;  // 2750
+    EXPECT_EQ(world.ask(facts).reason, "budget");
+    facts.cost_microusd_max = 2750;
+    EXPECT_EQ(world.chosen(world.ask(facts)), "acme/big-1");
+    // A short prompt would leave the whole context to the answer.
+    facts.n_answers = 1;
+    facts.max_output_tokens = 0;
+    facts.cost_microusd_max = 1250 + 2'000'000 - 1;
+    EXPECT_EQ(world.ask(facts).reason, "budget");
+    facts.cost_microusd_max = 1250 + 2'000'000;
+    EXPECT_EQ(world.chosen(world.ask(facts)), "acme/big-1");
+    facts.n_answers = std::numeric_limits<std::int64_t>::max();
+    EXPECT_EQ(world.ask(facts).reason, "budget");
+}
+
+TEST(Decide, what_an_image_costs_has_no_bound) {
+    World world;
+    Facts facts{.model = "acme/big-1", .n_prompt_tokens = 100};
+    facts.max_output_tokens = 10;
+    facts.has_images = true;
+    EXPECT_FALSE(world.ask(facts).refused);
+    facts.cost_microusd_max = std::numeric_limits<std::int64_t>::max();
+    EXPECT_EQ(world.ask(facts).reason, "budget");
+    world.targets[2].input_usd_per_mtok = 0;
+    EXPECT_FALSE(world.ask(facts).refused);
+}
+
 TEST(Decide, a_cost_that_has_no_bound_is_above_every_cap) {
     World world;
     Facts facts{.model = "acme/big-1", .n_prompt_tokens = 100};

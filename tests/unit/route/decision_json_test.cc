@@ -49,6 +49,21 @@ TEST(DecisionJson, says_where_why_and_from_what) {
     EXPECT_FALSE(json.contains("error"));
 }
 
+TEST(DecisionJson, a_record_without_the_newer_counts_is_still_read) {
+    Facts facts{.model = "cloud", .n_prompt_tokens = 1000, .max_output_tokens = 100};
+    facts.n_prompt_tokens_max = 4000;
+    facts.n_answers = 2;
+    Json json = Json::parse(recorded(facts));
+    EXPECT_EQ(inputs_from_json(json.dump())->facts.n_prompt_tokens_max, 4000);
+    EXPECT_EQ(inputs_from_json(json.dump())->facts.n_answers, 2);
+    json["inputs"]["facts"].erase("n_prompt_tokens_max");
+    json["inputs"]["facts"].erase("n_answers");
+    const auto inputs = inputs_from_json(json.dump());
+    ASSERT_TRUE(inputs);
+    EXPECT_EQ(inputs->facts.n_prompt_tokens_max, 0);
+    EXPECT_EQ(inputs->facts.n_answers, 1);
+}
+
 TEST(DecisionJson, a_refusal_carries_its_error) {
     Facts facts{.model = "acme/big-1", .n_prompt_tokens = 10};
     facts.stated_sensitivity = chat::Sensitivity::restricted;
