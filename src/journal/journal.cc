@@ -1,8 +1,9 @@
 // The journal's thread and its queue.
 //
 //   append()  stamps the record, puts it in the queue, wakes the thread
-//   thread    takes all that waits (up to kBatchRecords), writes it in one transaction, then calls
-//             back in the order of append(); in between syncs and checkpoints when they are due
+//   thread    takes all that waits (up to kBatchRecords), writes it in one transaction, syncs it
+//             where a decision asks for that (sync_first), then calls back in the order of
+//             append(); in between syncs and checkpoints when they are due
 //
 // Under load the batches grow by themselves: what arrives during one transaction is the next one.
 // A full queue fails the record at once (`overloaded`) instead of waiting: a decision that cannot
@@ -14,6 +15,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -190,10 +192,16 @@ void ThreadedJournal::write(std::vector<Item> batch) {
             outcomes[i] = fail(std::move(row.error()));
     }
     const Status written = rows.empty() ? Status() : writer_->write(rows);
+    const bool sync_now = written && std::ranges::any_of(rows, [](const StampedRow& stamped) {
+                              return stamped.row.sync_first;
+                          });
+    const Status synced = sync_now ? writer_->sync() : Status();
     std::optional<Error> first;
     for (std::size_t i = 0; i < batch.size(); ++i) {
         Status& outcome = outcomes[i];
         if (outcome) outcome = written;
+        const auto* decision = std::get_if<DecisionRecord>(&batch[i].record);
+        if (outcome && decision && decision->sync_first) outcome = synced;
         if (!outcome && !first) first = outcome.error();
         if (batch[i].done)
             batch[i].done(outcome);

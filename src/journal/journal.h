@@ -2,7 +2,8 @@
 // byte leaves.
 //
 // Written means handed to the kernel: it survives kill -9 of every process. `sync` chooses safety
-// against power loss: none, group (fsync at most 50 ms later), each (fsync before acknowledging).
+// against power loss: none, group (fsync at most 50 ms later), each (fsync before acknowledging). A
+// decision may ask for `each` by itself.
 // Disk form: SQLite, WAL, one connection on one thread that also checkpoints (docs/formats/journal.md).
 //
 // Thread: `journal` writes; append() from any thread.
@@ -28,24 +29,29 @@ enum class Sync : std::uint8_t { none, group, each };
 struct DecisionRecord {
     std::string request_id;
     std::string endpoint;         // "/v1/chat/completions", "cli run"
-    std::string peer;             // "127.0.0.1", "unix", "terminal"
+    std::string peer;             // "127.0.0.1:51234", "unix", "terminal"
     std::string model_asked, model, upstream, route, reason;
     std::string sensitivity;
     std::string decision_json;    // route::to_json: replayable
     std::string prompt_digest;    // keyed; empty until keys exist
     std::int64_t n_prompt_tokens = 0;
     int http_status = 0;          // refusals: what the caller got; 0 otherwise
+    // Safe against power loss before it counts as written, whatever `sync` says: what is
+    // confidential and leaves.
+    bool sync_first = false;
 };
 struct OutcomeRecord {
     std::string request_id;
     std::string outcome;  // "finished", "failed", "cancelled", "refused"
-    std::string error;    // kind and message of a failure
+    std::string error;    // kind and message of a failure; of invalid_request its field only
     std::string model, upstream, route;  // where it was answered in the end
     std::int64_t n_fallbacks = 0;
-    chat::Usage usage;
+    chat::Usage usage;         // where it was answered in the end
+    chat::Usage usage_failed;  // of the places that failed before it, together
+    bool usage_estimated = false;  // some of both is from bytes, because nobody counted
     chat::Timings timings;
     std::int64_t total_ns = 0;
-    std::int64_t cost_microusd = 0;
+    std::int64_t cost_microusd = 0;  // of all places
     std::string repro_json;  // local answers: what replay needs (model sha, numerics, isa, …)
 };
 

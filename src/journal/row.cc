@@ -9,22 +9,6 @@
 namespace hearth::journal {
 namespace {
 
-// The egress room is above this one; its words for purposes are written here once more, because
-// they reach the disk.
-const char* purpose_name(egress::Purpose purpose) {
-    switch (purpose) {
-        case egress::Purpose::inference:
-            return "inference";
-        case egress::Purpose::download:
-            return "download";
-        case egress::Purpose::identity:
-            return "identity";
-        case egress::Purpose::telemetry:
-            return "telemetry";
-    }
-    return "inference";
-}
-
 // A member that is JSON already, when it really is: one record that is not would make the whole
 // entry unreadable. What does not parse is kept as text under `name`_text.
 void nested(JsonWriter& w, const char* name, const std::string& json) {
@@ -49,6 +33,13 @@ std::string json_of(const DecisionRecord& r) {
     return w.take();
 }
 
+void write_usage(JsonWriter& w, const char* name, const chat::Usage& usage) {
+    w.key(name).begin_object();
+    w.field("input_tokens", usage.input_tokens).field("cached_tokens", usage.cached_tokens);
+    w.field("output_tokens", usage.output_tokens);
+    w.field("reasoning_tokens", usage.reasoning_tokens).end_object();
+}
+
 std::string json_of(const OutcomeRecord& r) {
     JsonWriter w;
     w.begin_object().field("request_id", r.request_id);
@@ -56,10 +47,10 @@ std::string json_of(const OutcomeRecord& r) {
     if (!r.error.empty()) w.field("error", r.error);
     w.field("model", r.model).field("upstream", r.upstream).field("route", r.route);
     w.field("n_fallbacks", r.n_fallbacks);
-    w.key("usage").begin_object();
-    w.field("input_tokens", r.usage.input_tokens).field("cached_tokens", r.usage.cached_tokens);
-    w.field("output_tokens", r.usage.output_tokens);
-    w.field("reasoning_tokens", r.usage.reasoning_tokens).end_object();
+    write_usage(w, "usage", r.usage);
+    if (r.usage_failed.input_tokens > 0 || r.usage_failed.output_tokens > 0)
+        write_usage(w, "usage_failed", r.usage_failed);
+    if (r.usage_estimated) w.field("usage_estimated", true);
     w.key("timings").begin_object();
     w.field("queue_ns", r.timings.queue_ns).field("prefill_ns", r.timings.prefill_ns);
     w.field("decode_ns", r.timings.decode_ns).field("ttft_ns", r.timings.ttft_ns);
@@ -73,7 +64,7 @@ std::string json_of(const OutcomeRecord& r) {
 std::string json_of(const egress::Receipt& r) {
     JsonWriter w;
     w.begin_object().field("request_id", r.request_id);
-    w.field("rule", r.rule).field("purpose", purpose_name(r.purpose));
+    w.field("rule", r.rule).field("purpose", egress::name_of(r.purpose));
     w.field("host", r.destination.host).field("port", r.destination.port);
     w.field("tls", r.destination.tls).field("address", r.address);
     w.field("tls_spki_sha256", r.tls_spki_sha256).field("outcome", r.outcome);
@@ -86,12 +77,17 @@ std::string json_of(const egress::Receipt& r) {
 
 struct ToRow {
     Row operator()(const DecisionRecord& r) const {
-        return {.event = "decision", .request_id = r.request_id, .json = json_of(r), .sums = {}};
+        return {.event = "decision",
+                .request_id = r.request_id,
+                .json = json_of(r),
+                .sync_first = r.sync_first,
+                .sums = {}};
     }
     Row operator()(const OutcomeRecord& r) const {
         return {.event = "outcome",
                 .request_id = r.request_id,
                 .json = json_of(r),
+                .sync_first = false,
                 .sums = Row::Sums{.outcome = r.outcome,
                                   .model = r.model,
                                   .upstream = r.upstream,
@@ -100,7 +96,11 @@ struct ToRow {
                                   .cost_microusd = r.cost_microusd}};
     }
     Row operator()(const egress::Receipt& r) const {
-        return {.event = "egress", .request_id = r.request_id, .json = json_of(r), .sums = {}};
+        return {.event = "egress",
+                .request_id = r.request_id,
+                .json = json_of(r),
+                .sync_first = false,
+                .sums = {}};
     }
 };
 

@@ -18,6 +18,7 @@ struct Row {
     const char* event = "";
     std::string request_id;
     std::string json;
+    bool sync_first = false;  // synced before it counts as written
     // The columns of an outcome; absent for other events.
     struct Sums {
         std::string outcome, model, upstream, route;

@@ -309,6 +309,38 @@ TEST(Journal, an_oversized_record_fails_alone) {
     EXPECT_THAT(ids(tail(folder)), ElementsAre("a", "b"));
 }
 
+// The WAL cannot be opened again for syncing once its name is gone; SQLite goes on writing to it.
+TEST(Journal, a_decision_that_asks_to_be_synced_first_is_or_fails) {
+    const std::string folder = test::temp_folder() + "/journal";
+    const auto journal = opened(folder, Sync::none);
+    const auto append = [&](std::string id, bool sync_first) {
+        DecisionRecord record = decision(std::move(id));
+        record.sync_first = sync_first;
+        std::promise<Status> written;
+        journal->append(std::move(record), [&](Status status) { written.set_value(status); });
+        return written.get_future().get();
+    };
+    EXPECT_TRUE(append("req-1", false));
+    ASSERT_EQ(::unlink((folder + "/journal-0.db-wal").c_str()), 0);
+    const Status failed = append("req-2", true);
+    ASSERT_FALSE(failed);
+    EXPECT_THAT(failed.error().message, HasSubstr("cannot sync"));
+    EXPECT_TRUE(append("req-3", false));
+}
+
+TEST(Journal, a_decision_that_asks_to_be_synced_first_is_written_in_every_mode) {
+    for (const Sync sync : {Sync::none, Sync::group, Sync::each}) {
+        const std::string folder = test::temp_folder() + "/journal";
+        const auto journal = opened(folder, sync);
+        DecisionRecord record = decision("req-1");
+        record.sync_first = true;
+        std::promise<Status> written;
+        journal->append(std::move(record), [&](Status status) { written.set_value(status); });
+        EXPECT_TRUE(written.get_future().get());
+        EXPECT_THAT(ids(tail(folder)), ElementsAre("req-1"));
+    }
+}
+
 TEST(Journal, folder_and_files_are_private) {
     const mode_t before = ::umask(0);
     const std::string folder = test::temp_folder() + "/state/journal";
