@@ -18,7 +18,6 @@ struct Prompt {
 };
 
 struct Job {
-    std::string request_id;
     std::shared_ptr<const chat::ChatRequest> request;
     std::string model;  // the backend's own name for the model
     std::shared_ptr<chat::EventSink> sink;
@@ -26,6 +25,9 @@ struct Job {
     std::shared_ptr<const Prompt> prompt;
     // Upstreams only; a backend that needs one and has none fails the job as internal.
     std::unique_ptr<egress::EgressPermit> permit;
+    // The class that the decision found: a server of the operator's is told, because it decides
+    // again. Unless somebody says otherwise it is the class that goes nowhere.
+    chat::Sensitivity sensitivity = chat::Sensitivity::restricted;
 };
 
 class Backend {

@@ -21,7 +21,9 @@
 #include "base/format.h"
 #include "base/log.h"
 #include "base/queue.h"
+#include "base/utf8.h"
 #include "chat/dialect.h"
+#include "chat/estimate.h"
 #include "net/http_client.h"
 #include "net/sse.h"
 
@@ -36,6 +38,7 @@ struct Place {
     egress::Door* door = nullptr;
     net::ClientLoop* loop = nullptr;
     Health* health = nullptr;
+    const Clock* clock = nullptr;
 };
 
 Error cancelled_error() {
@@ -60,17 +63,10 @@ std::int64_t retry_after_s(const net::Headers& headers) {
     return std::min(seconds, kRetryAfterMaxS);
 }
 
-// For a message: printable, short.
-std::string shown(std::string_view text) {
-    std::string out(text.substr(0, 80));
-    for (char& c : out)
-        if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e) c = '?';
-    return out;
-}
-
 class Call : public std::enable_shared_from_this<Call> {
   public:
-    Call(const Place& place, Job job) : place_(place), job_(std::move(job)) {}
+    Call(const Place& place, Job job)
+        : place_(place), job_(std::move(job)), queued_ns_(place.clock->mono_ns()) {}
 
     void connect();  // on a connect thread
     void tick();
@@ -89,13 +85,17 @@ class Call : public std::enable_shared_from_this<Call> {
     // With the lock held:
     void deliver(std::vector<chat::Event> events);
     void take_stream(std::string_view bytes);
+    std::optional<Error> why_not_locked() const;
+    chat::Usage usage_locked() const;
     void end_locked(chat::Event terminal);
     void fail_locked(Error error);
+    void give_up_locked(Error error);
     void fail_status_locked();
     void close_locked();
 
     const Place& place_;
     Job job_;
+    const std::int64_t queued_ns_;
 
     // Guards what follows and the order of the sink's events. Held while the sink takes an event; a
     // sink may start another job from there, which touches another call.
@@ -107,6 +107,8 @@ class Call : public std::enable_shared_from_this<Call> {
     std::string error_body_;
     net::SseParser sse_;
     std::unique_ptr<chat::ReadState> reading_;
+    bool answering_ = false;           // a piece of the answer has come
+    std::int64_t n_answer_bytes_ = 0;  // of the pieces
 };
 
 net::ClientRequest Call::http_request() const {
@@ -119,17 +121,37 @@ net::ClientRequest Call::http_request() const {
     http.headers.add("User-Agent", "hearth/" HEARTH_VERSION);
     if (!place_.config.key.empty())
         http.headers.add("Authorization", "Bearer " + place_.config.key.reveal());
+    // A hearth there would take what is not stated for less than it is, and may send it on. A
+    // provider has no use for it.
+    if (place_.config.tier == route::Tier::fleet)
+        http.headers.add("x-hearth-sensitivity", chat::name_of(job_.sensitivity));
     http.body = place_.dialect->write_request(*job_.request, job_.model);
     http.head_timeout_ms = place_.config.head_timeout_ms;
     http.idle_timeout_ms = place_.config.idle_timeout_ms;
     return http;
 }
 
+// Why a call whose turn has come should not ask for a connection any more. Calls wait while the
+// connect threads do; without this the last of them would wait for all connect timeouts before it.
+std::optional<Error> Call::why_not_locked() const {
+    if (job_.sink->cancelled()) return cancelled_error();
+    const std::int64_t waited_ms = (place_.clock->mono_ns() - queued_ns_) / kNsPerMs;
+    if (waited_ms > place_.config.connect_timeout_ms)
+        return Error{.kind = ErrorKind::timeout,
+                     .message = format("no connection was tried within {} ms, because earlier "
+                                       "requests still wait for theirs",
+                                       place_.config.connect_timeout_ms)};
+    if (const auto health = place_.health->now(); !health.healthy)
+        return Error{.kind = ErrorKind::upstream_failed, .message = health.why};
+    return std::nullopt;
+}
+
 void Call::connect() {
     {
         const std::lock_guard lock(mutex_);  // a tick may end the call, and take its sink
         if (ended_) return;
-        if (job_.sink->cancelled()) return fail_locked(cancelled_error());
+        // Not counted as failures: nobody was asked.
+        if (auto error = why_not_locked()) return give_up_locked(std::move(*error));
     }
     auto connection =
         place_.door->connect(std::move(*job_.permit), place_.config.connect_timeout_ms);
@@ -157,7 +179,7 @@ void Call::on_head(int status, const net::Headers& headers) {
         fail_locked({.kind = ErrorKind::upstream_failed,
                      .message = format("answered with content type \"{}\", expected "
                                        "text/event-stream; is base_url that of an API?",
-                                       shown(type))});
+                                       printable_ascii(type.substr(0, 80)))});
 }
 
 void Call::on_body(std::string_view bytes) {
@@ -190,6 +212,9 @@ void Call::deliver(std::vector<chat::Event> events) {
         if (job_.sink->cancelled()) return fail_locked(cancelled_error());
         if (auto* failed = std::get_if<chat::Failed>(&event))
             return fail_locked(std::move(failed->error));
+        answering_ = true;
+        n_answer_bytes_ += chat::answer_bytes(event);
+        if (auto* finished = std::get_if<chat::Finished>(&event)) finished->usage = usage_locked();
         if (chat::is_terminal(event)) return end_locked(std::move(event));
         job_.sink->on_event(std::move(event));
     }
@@ -233,11 +258,25 @@ void Call::end(Error error) {
     if (!ended_) fail_locked(std::move(error));
 }
 
+// What was used up: as the stream said, else estimated. Before its first piece a place is taken to
+// have counted nothing.
+chat::Usage Call::usage_locked() const {
+    if (reading_ && reading_->usage) return *reading_->usage;
+    if (!answering_) return {};
+    return {.input_tokens = chat::size_of_prompt(*job_.request).n_tokens,
+            .output_tokens = chat::estimated_tokens(n_answer_bytes_),
+            .estimated = true};
+}
+
 void Call::fail_locked(Error error) {
+    place_.health->on_error(error);
+    give_up_locked(std::move(error));
+}
+
+void Call::give_up_locked(Error error) {
     if (error.kind != ErrorKind::cancelled)
         error.message = format("upstream {}: {}", place_.config.name, error.message);
-    place_.health->on_error(error);
-    end_locked(chat::Failed{std::move(error)});
+    end_locked(chat::Failed{std::move(error), usage_locked()});
 }
 
 void Call::end_locked(chat::Event terminal) {
@@ -255,14 +294,14 @@ void Call::close_locked() {
 
 class Upstream final : public UpstreamBackend {
   public:
-    Upstream(const UpstreamConfig& config, BaseUrl base, egress::Door& door)
-        : health_(config.name, system_clock()),
+    Upstream(const UpstreamConfig& config, BaseUrl base, egress::Door& door, const Clock& clock)
+        : health_(config.name, clock),
           loop_(net::ClientLoop::start()),
-          place_{config, std::move(base), chat::find_dialect(config.dialect),
-                 &door,  loop_.get(),     &health_} {
+          place_{config,   std::move(base), chat::find_dialect(config.dialect), &door, loop_.get(),
+                 &health_, &clock} {
         for (int i = 0; i < kConnectThreads; ++i)
             connectors_.emplace_back([this] {
-                while (auto call = queue_.pop()) (*call)->connect();
+                while (auto call = queue_.pop()) guarded(**call, &Call::connect);
             });
         ticker_ = std::thread([this] { tick_loop(); });
     }
@@ -282,11 +321,20 @@ class Upstream final : public UpstreamBackend {
     }
 
     void start(Job job) override;
-    const UpstreamConfig& config() const override { return place_.config; }
     route::Signals::Health health() const override { return health_.now(); }
 
   private:
     void tick_loop();
+
+    // What fails in one call (memory, a sink) ends that call, not the program.
+    static void guarded(Call& call, void (Call::*step)()) {
+        try {
+            (call.*step)();
+        } catch (const std::exception& e) {
+            log_error("upstream_call", {{"error", e.what()}});
+            call.end({.kind = ErrorKind::internal, .message = e.what()});
+        }
+    }
 
     Health health_;
     std::unique_ptr<net::ClientLoop> loop_;
@@ -314,16 +362,18 @@ void Upstream::start(Job job) {
         return refuse(ErrorKind::internal, format("the permit is for {}, not for {}",
                                                   egress::to_text(job.permit->destination()),
                                                   egress::to_text(place_.base.destination)));
+    if (job.request->raw)
+        return refuse(ErrorKind::invalid_request, "takes messages, no raw prompt or ids");
     const auto call = std::make_shared<Call>(place_, std::move(job));
     const Error full{.kind = ErrorKind::overloaded,
                      .message = format("{} requests are under way already", kUpstreamJobsMax)};
+    bool room = false;
     {
         const std::lock_guard lock(mutex_);
-        if (calls_.size() < kUpstreamJobsMax)
-            calls_.insert(call);
-        else if (call_sink)
-            return refuse(full.kind, full.message);
+        room = calls_.size() < kUpstreamJobsMax;
+        if (room) calls_.insert(call);
     }
+    if (!room) return refuse(full.kind, full.message);
     changed_.notify_one();
     // Full of calls that were cancelled while they waited, or the program is ending.
     if (!queue_.try_push(std::shared_ptr(call))) call->end(full);
@@ -341,7 +391,7 @@ void Upstream::tick_loop() {
         lock.unlock();
         std::vector<std::shared_ptr<Call>> ended;
         for (const auto& call : calls) {
-            call->tick();
+            guarded(*call, &Call::tick);
             if (call->ended()) ended.push_back(call);
         }
         lock.lock();
@@ -352,10 +402,10 @@ void Upstream::tick_loop() {
 }  // namespace
 
 std::unique_ptr<UpstreamBackend> UpstreamBackend::open(const UpstreamConfig& config,
-                                                       egress::Door& door) {
+                                                       egress::Door& door, const Clock& clock) {
     auto base = parse_base_url(config.base_url);
     CHECK(base.has_value() && chat::find_dialect(config.dialect) != nullptr);  // check() passed
-    return std::make_unique<Upstream>(config, std::move(*base), door);
+    return std::make_unique<Upstream>(config, std::move(*base), door, clock);
 }
 
 }  // namespace hearth::backend

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/clock.h"
 #include "base/secret.h"
 #include "egress/door.h"
 #include "route/decide.h"
@@ -52,9 +53,9 @@ egress::AllowRule allow_rule(const UpstreamConfig& config);
 
 class UpstreamBackend : public Backend {
   public:
-    // Requires: config passed check(); door outlives the backend.
-    static std::unique_ptr<UpstreamBackend> open(const UpstreamConfig& config, egress::Door& door);
-    virtual const UpstreamConfig& config() const = 0;
+    // Requires: config passed check(); door and clock outlive the backend.
+    static std::unique_ptr<UpstreamBackend> open(const UpstreamConfig& config, egress::Door& door,
+                                                 const Clock& clock = system_clock());
     // Several failures in a row open the circuit for a while; the router then looks elsewhere.
     virtual route::Signals::Health health() const = 0;
 };

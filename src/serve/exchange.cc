@@ -3,12 +3,12 @@
 #include "base/format.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "chat/estimate.h"
 #include "route/cost.h"
+#include "route/policy.h"
 
 namespace hearth::serve {
 namespace {
-
-constexpr double kNsPerS = 1e9;
 
 // Failures that say something about the place, not about the request: another place may do better.
 bool may_fall_back(ErrorKind kind) {
@@ -24,17 +24,6 @@ bool may_fall_back(ErrorKind kind) {
     }
 }
 
-// About four bytes of text make a token in common vocabularies; used only where no local model has
-// counted exactly.
-std::int64_t estimated_tokens(const chat::ChatRequest& request) {
-    std::size_t n_bytes = 0;
-    for (const chat::Message& message : request.messages) {
-        n_bytes += chat::text_of(message).size();
-        for (const chat::ToolCall& call : message.tool_calls) n_bytes += call.arguments.size();
-    }
-    return std::int64_t(n_bytes / 4 + request.messages.size() * 4);
-}
-
 bool has_images(const chat::ChatRequest& request) {
     for (const chat::Message& message : request.messages) {
         for (const chat::Part& part : message.parts) {
@@ -48,6 +37,23 @@ const char* outcome_of(const Error& error) {
     if (error.kind == ErrorKind::cancelled) return "cancelled";
     if (error.kind == ErrorKind::forbidden_by_policy) return "refused";
     return "failed";
+}
+
+// For the journal. What is wrong with a request may be said in its own words (a template's
+// raise_exception, an upstream's 400), so only where it is wrong is kept of that.
+std::string error_text(const Error& error) {
+    if (error.kind == ErrorKind::invalid_request)
+        return error.param.empty() ? std::string(name_of(error.kind))
+                                   : format("{}: {}", name_of(error.kind), error.param);
+    return format("{}: {}", name_of(error.kind), error.message);
+}
+
+void add(chat::Usage& sum, const chat::Usage& usage) {
+    sum.input_tokens += usage.input_tokens;
+    sum.cached_tokens += usage.cached_tokens;
+    sum.output_tokens += usage.output_tokens;
+    sum.reasoning_tokens += usage.reasoning_tokens;
+    sum.estimated = sum.estimated || usage.estimated;
 }
 
 // What an event takes in memory, about: its text, and the value that holds it.
@@ -111,7 +117,10 @@ Explanation explain(Places& places, const route::PolicySettings& policy,
     facts.cost_microusd_max = request.cost_microusd_max;
     facts.task = request.task;
     facts.lane = request.lane;
-    facts.n_prompt_tokens = estimated_tokens(request);
+    facts.n_answers = request.n;
+    const chat::PromptSize size = chat::size_of_prompt(request);
+    facts.n_prompt_tokens = size.n_tokens;
+    facts.n_prompt_tokens_max = size.n_tokens_max;
     if (const auto candidate = places.local_candidate(request.model)) {
         // A model that cannot load or a template that refuses is reported by the place itself, if
         // the decision falls on it.
@@ -174,6 +183,8 @@ void Exchange::journal_decision(const std::string& reason) {
         record.route = route::name_of(target().tier);
         record.model = target().model;
         record.upstream = target().upstream;
+        record.sync_first = route::leaves_machine(target()) &&
+                            decision().sensitivity >= chat::Sensitivity::confidential;
     }
     house_.journal.append(std::move(record), [self = shared_from_this()](Status status) {
         self->on_written(std::move(status));
@@ -181,16 +192,18 @@ void Exchange::journal_decision(const std::string& reason) {
 }
 
 void Exchange::on_written(Status status) {
-    if (decision().refused) return refuse();
-    if (!status) {
+    if (!status)
         log_error("journal_failed",
                   {{"request", origin_.request_id}, {"error", status.error().message}});
-        // Local answers go on: nothing leaves. Everything else is closed until it can be written.
-        if (target().tier != route::Tier::local)
-            return on_event(
-                chat::Failed{{ErrorKind::internal,
-                              "the decision could not be written down, so nothing was sent: " +
-                                  status.error().message}});
+    if (decision().refused) return refuse();
+    // Local answers go on: nothing leaves. Everything else is closed until it can be written.
+    if (!status && route::leaves_machine(target())) {
+        const bool full = status.error().kind == ErrorKind::overloaded;
+        return on_event(chat::Failed{
+            {.kind = full ? ErrorKind::overloaded : ErrorKind::internal,
+             .message = "the decision could not be written down, so nothing was sent: " +
+                        status.error().message,
+             .retry_after_s = status.error().retry_after_s}});
     }
     if (!house_.prep.post([self = shared_from_this()] { self->start(); }))
         on_event(chat::Failed{{.kind = ErrorKind::overloaded,
@@ -214,10 +227,10 @@ void Exchange::start() {
     auto backend = house_.places.backend(target_);
     if (!backend) return on_event(chat::Failed{backend.error()});
     backend::Job job;
-    job.request_id = origin_.request_id;
     job.request = request_;
     job.model = target().model;
     job.sink = shared_from_this();
+    job.sensitivity = decision().sensitivity;
     // The counted prompt is that of the candidate; another local model has another vocabulary.
     if (house_.places.local_candidate(request_->model) == target_) job.prompt = why_.prompt;
     if (auto permit =
@@ -229,7 +242,7 @@ void Exchange::start() {
 void Exchange::on_event(chat::Event event) {
     if (ended_) return;
     if (const auto* failed = std::get_if<chat::Failed>(&event)) {
-        if (try_fallback(failed->error)) return;
+        if (try_fallback(*failed)) return;
     }
     if (chat::is_terminal(event)) return finish(event);
     if (passes_limit(event)) return;
@@ -237,9 +250,15 @@ void Exchange::on_event(chat::Event event) {
         delta_seen_ = true;
         first_delta_ns_ = house_.clock.mono_ns();
         house_.metrics.time_to_first_token.observe(double(first_delta_ns_ - origin_.received_ns) /
-                                                   kNsPerS);
+                                                   double(kNsPerS));
     }
     client_->on_event(std::move(event));
+}
+
+std::int64_t Exchange::cost_of(const chat::Usage& usage) const {
+    const auto price = route::price_of(target().input_usd_per_mtok, target().output_usd_per_mtok);
+    return route::cost_microusd(price.value_or(route::Price{}), usage.input_tokens,
+                                usage.output_tokens);
 }
 
 // Ends the exchange where the answer has become too long to keep; the backend then finds itself
@@ -259,12 +278,15 @@ bool Exchange::passes_limit(const chat::Event& event) {
     return true;
 }
 
-bool Exchange::try_fallback(const Error& error) {
+bool Exchange::try_fallback(const chat::Failed& failed) {
+    const Error& error = failed.error;
     if (delta_seen_ || decision().refused || !may_fall_back(error.kind)) return false;
     if (n_fallbacks_ >= decision().fallbacks.size() || client_->cancelled()) return false;
     log_warn("failover", {{"request", origin_.request_id},
                           {"from", route::label_of(target())},
-                          {"error", error.message}});
+                          {"error", name_of(error.kind)}});
+    add(usage_failed_, failed.usage);
+    cost_failed_microusd_ += cost_of(failed.usage);
     target_ = decision().fallbacks[n_fallbacks_++];
     reason_ = "failover";
     house_.metrics.fallbacks.fetch_add(1);
@@ -288,7 +310,6 @@ void Exchange::finish(const chat::Event& terminal) {
         record.outcome = "finished";
         record.usage = done->usage;
         record.timings = done->timings;
-        record.timings.ttft_ns = first_delta_ns_ ? first_delta_ns_ - origin_.received_ns : 0;
         if (house_.places.is_local(target_)) {
             if (const auto* local = house_.places.loaded(target_))
                 record.repro_json = local->repro_json(request_->sampling);
@@ -297,21 +318,22 @@ void Exchange::finish(const chat::Event& terminal) {
         const auto& [error, usage] = std::get<chat::Failed>(terminal);
         record.usage = usage;
         record.outcome = outcome_of(error);
-        record.error = format("{}: {}", name_of(error.kind), error.message);
+        record.error = error_text(error);
     }
-    if (!decision().refused) {
-        const auto price =
-            route::price_of(target().input_usd_per_mtok, target().output_usd_per_mtok);
-        record.cost_microusd = route::cost_microusd(
-            price.value_or(route::Price{}), record.usage.input_tokens, record.usage.output_tokens);
-    }
+    record.timings.ttft_ns = first_delta_ns_ ? first_delta_ns_ - origin_.received_ns : 0;
+    record.usage_failed = usage_failed_;
+    record.cost_microusd = cost_failed_microusd_;
+    if (!decision().refused) record.cost_microusd += cost_of(record.usage);
+    chat::Usage used = usage_failed_;
+    add(used, record.usage);
+    record.usage_estimated = used.estimated;
     Metrics& m = house_.metrics;
-    m.input_tokens += record.usage.input_tokens;
-    m.cached_tokens += record.usage.cached_tokens;
-    m.output_tokens += record.usage.output_tokens;
-    m.request_duration.observe(double(record.total_ns) / kNsPerS);
+    m.input_tokens += used.input_tokens;
+    m.cached_tokens += used.cached_tokens;
+    m.output_tokens += used.output_tokens;
+    m.request_duration.observe(double(record.total_ns) / double(kNsPerS));
     if (record.outcome == "finished" && house_.places.is_local(target_))
-        m.queue_time.observe(double(record.timings.queue_ns) / kNsPerS);
+        m.queue_time.observe(double(record.timings.queue_ns) / double(kNsPerS));
     m.count_request(record.route, reason_, record.outcome);
     house_.journal.append(std::move(record));
     client_->on_event(terminal);

@@ -108,7 +108,8 @@ class Exchange final : public chat::EventSink, public std::enable_shared_from_th
     void on_written(Status status);
     void refuse();
     void start();
-    bool try_fallback(const Error& error);
+    bool try_fallback(const chat::Failed& failed);
+    std::int64_t cost_of(const chat::Usage& usage) const;  // at the target at hand
     bool passes_limit(const chat::Event& event);
     void finish(const chat::Event& terminal);
     void place();
@@ -129,6 +130,9 @@ class Exchange final : public chat::EventSink, public std::enable_shared_from_th
     std::int64_t first_delta_ns_ = 0;
     std::size_t n_answer_bytes_ = 0;
     std::atomic<bool> too_long_ = false;  // backends look from several threads
+    // Of places that failed and were replaced.
+    chat::Usage usage_failed_;
+    std::int64_t cost_failed_microusd_ = 0;
 };
 
 // The one mapping of error kinds to HTTP.

@@ -141,6 +141,11 @@ const Named kBehaviours[] = {
     {"cut", [](Peer& p, Body) { return two_words(p, "1000\r\ndata: {\"id\""); }},
     {"cut-clean", [](Peer& p, Body) { return two_words(p, kEnd); }},
     {"no-done", [](Peer& p, Body) { return answer(p, kText, 0, false); }},
+    {"no-usage",
+     [](Peer& p, Body) {
+         return p.write(stream_head() + text_event(kText) + end_event("stop") + kDone + kEnd);
+     }},
+    {"cut-usage", [](Peer& p, Body) { return two_words(p, usage_event(2) + "1000\r\n"); }},
     {"error-event", [](Peer& p, Body) { return two_words(p, event(kErrorEvent) + kEnd); }},
     {"error-first",
      [](Peer& p, Body) { return p.write(stream_head() + event(kErrorEvent) + kEnd); }},

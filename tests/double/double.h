@@ -14,6 +14,8 @@
 //   never        reads the request and says nothing
 //   cut          two words, then the connection breaks inside a chunk
 //   cut-clean    two words, then the body ends as HTTP says, without the answer's end
+//   cut-usage    as cut, after a chunk with usage
+//   no-usage     a whole answer, but without usage
 //   no-done      a whole answer, but without the last line [DONE]
 //   error-event  one word, then an error object in the stream
 //   error-first  an error object as the stream's first event

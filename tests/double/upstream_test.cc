@@ -2,9 +2,12 @@
 // bad upstream ends, and that every job has exactly one end.
 #include "backend/upstream.h"
 
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
+#include <sys/socket.h>
 #include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
@@ -82,10 +85,9 @@ class Sink final : public chat::EventSink {
     int n_terminal_ = 0, n_late_ = 0;
 };
 
-Job job(const char* id, std::shared_ptr<const chat::ChatRequest> request,
-        std::shared_ptr<Sink> sink, std::unique_ptr<egress::EgressPermit> permit) {
+Job job(std::shared_ptr<const chat::ChatRequest> request, std::shared_ptr<Sink> sink,
+        std::unique_ptr<egress::EgressPermit> permit) {
     Job out;
-    out.request_id = id;
     out.request = std::move(request);
     out.model = "big-1";
     out.sink = std::move(sink);
@@ -145,8 +147,15 @@ class Rig {
         request->model = "acme/big-1";
         request->messages.push_back(
             {chat::Role::user, {chat::TextPart{"a question"}}, {}, "", "", ""});
-        backend->start(job("req-7", request, sink, permit()));
+        backend->start(job(request, sink, permit()));
         return sink;
+    }
+    // How a job ended that failed, with what it used up.
+    chat::Failed failed() {
+        const auto sink = start();
+        const auto end = sink->wait();
+        if (end && std::holds_alternative<chat::Failed>(*end)) return std::get<chat::Failed>(*end);
+        return {{.kind = ErrorKind::internal, .message = "it did not fail"}};
     }
     // The error a job ends with.
     Error failure(const std::function<void(Sink&)>& prepare = {}) {
@@ -199,6 +208,73 @@ TEST(Upstream, the_request_carries_model_key_and_a_stream_wish) {
     EXPECT_NE(body.find(R"("model":"big-1")"), std::string::npos);
     EXPECT_NE(body.find(R"("stream":true)"), std::string::npos);
     EXPECT_NE(body.find("a question"), std::string::npos);
+}
+
+// The far side decides again: it must know the class that was found here.
+TEST(Upstream, a_server_of_our_own_is_told_the_class_and_a_provider_is_not) {
+    const auto head = [](route::Tier tier, chat::Sensitivity sensitivity) {
+        Rig rig("ok", false, [&](UpstreamConfig& config) { config.tier = tier; });
+        auto request = std::make_shared<chat::ChatRequest>();
+        const auto sink = std::make_shared<Sink>();
+        Job one = job(request, sink, rig.permit());
+        one.sensitivity = sensitivity;
+        rig.backend->start(std::move(one));
+        sink->wait();
+        return rig.server->last_head();
+    };
+    using chat::Sensitivity;
+    EXPECT_THAT(head(route::Tier::fleet, Sensitivity::confidential),
+                testing::HasSubstr("\r\nx-hearth-sensitivity: confidential\r\n"));
+    EXPECT_THAT(head(route::Tier::fleet, Sensitivity::public_),
+                testing::HasSubstr("\r\nx-hearth-sensitivity: public\r\n"));
+    EXPECT_THAT(head(route::Tier::cloud, Sensitivity::confidential),
+                testing::Not(testing::HasSubstr("hearth-sensitivity")));
+}
+
+TEST(Upstream, a_raw_prompt_is_refused_and_nothing_is_asked) {
+    Rig rig("ok");
+    auto request = std::make_shared<chat::ChatRequest>();
+    request->raw = chat::RawPrompt{.text = "Once upon", .ids = {}};
+    const auto sink = std::make_shared<Sink>();
+    rig.backend->start(job(request, sink, rig.permit()));
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::invalid_request);
+    sink->expect_ended_once();
+    EXPECT_EQ(rig.server->counts().connections, 0);
+}
+
+TEST(Upstream, what_a_failed_answer_used_up_is_said_or_estimated) {
+    {  // "Two words": nine bytes are three tokens; the question has ten and a frame of four.
+        Rig rig("cut");
+        const chat::Usage usage = rig.failed().usage;
+        EXPECT_EQ(usage.output_tokens, 3);
+        EXPECT_EQ(usage.input_tokens, 3 + 4);
+        EXPECT_TRUE(usage.estimated);
+    }
+    {
+        Rig rig("cut-usage");
+        const chat::Usage usage = rig.failed().usage;
+        EXPECT_EQ(usage.input_tokens, 7);
+        EXPECT_EQ(usage.output_tokens, 2);
+        EXPECT_FALSE(usage.estimated);
+    }
+    for (const char* free : {"500", "close", "html", "error-first"}) {
+        Rig rig(free);
+        const chat::Usage usage = rig.failed().usage;
+        EXPECT_EQ(usage.input_tokens + usage.output_tokens, 0) << free;
+        EXPECT_FALSE(usage.estimated) << free;
+    }
+}
+
+TEST(Upstream, an_answer_without_usage_is_estimated) {
+    Rig rig("no-usage");
+    const auto end = rig.start()->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Finished>(*end));
+    const chat::Usage& usage = std::get<chat::Finished>(*end).usage;
+    EXPECT_EQ(usage.output_tokens, 9);  // "The double answers in plain words." has 34 bytes
+    EXPECT_GT(usage.input_tokens, 0);
+    EXPECT_TRUE(usage.estimated);
 }
 
 TEST(Upstream, no_key_means_no_authorization_header) {
@@ -328,6 +404,108 @@ TEST(Upstream, nobody_listening_is_a_failure_and_three_open_the_circuit) {
     EXPECT_EQ(rig.backend->health().upstream, "acme");
 }
 
+// A listener that lets connections in and never says a word: every TLS handshake hangs.
+class BlackHole {
+  public:
+    BlackHole() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t size = sizeof address;
+        if (::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+            ::listen(fd_.get(), 100) != 0 ||
+            ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+            throw std::runtime_error("no listener");
+        port_ = ntohs(address.sin_port);
+    }
+    int port() const { return port_; }
+    void take(int n) {  // waits for so many connections and holds them
+        for (; n > 0; --n) held_.emplace_back(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    }
+    void close() {
+        fd_.reset();
+        held_.clear();
+    }
+
+  private:
+    Fd fd_;
+    std::vector<Fd> held_;
+    int port_ = 0;
+};
+
+struct HandClock final : Clock {
+    std::int64_t mono_ns() const override { return now_ns; }
+    std::int64_t wall_ns() const override { return now_ns; }
+    std::atomic<std::int64_t> now_ns{1};
+};
+
+TEST(Upstream, who_waited_for_a_connect_thread_too_long_does_not_connect_any_more) {
+    BlackHole hole;
+    HandClock clock;
+    Rig rig("ok", false, [&](UpstreamConfig& config) {
+        config.base_url = format("https://127.0.0.1:{}/v1", hole.port());
+        config.connect_timeout_ms = 60'000;
+    });
+    rig.backend = UpstreamBackend::open(rig.config, *rig.door, clock);
+    std::vector<std::shared_ptr<Sink>> sinks;
+    for (int i = 0; i < kConnectThreads; ++i) sinks.push_back(rig.start());
+    hole.take(kConnectThreads);
+    const auto last = rig.start();
+    clock.now_ns += 60'001 * kNsPerMs;
+    hole.close();  // frees the threads
+    const auto end = last->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::timeout);
+    EXPECT_THAT(std::get<chat::Failed>(*end).error.message, testing::HasSubstr("60000 ms"));
+    for (const auto& sink : sinks) EXPECT_TRUE(sink->wait());
+    rig.door.reset();  // all receipts are in
+    EXPECT_EQ(rig.receipts.size(), std::size_t(kConnectThreads));
+}
+
+TEST(Upstream, once_the_place_is_known_to_be_down_nobody_waits_for_it) {
+    BlackHole hole;
+    Rig rig("ok", false, [&](UpstreamConfig& config) {
+        config.base_url = format("https://127.0.0.1:{}/v1", hole.port());
+        config.connect_timeout_ms = 60'000;
+    });
+    std::vector<std::shared_ptr<Sink>> sinks;
+    for (int i = 0; i < 40; ++i) sinks.push_back(rig.start());
+    hole.take(kConnectThreads);
+    hole.close();
+    for (const auto& sink : sinks) {
+        const auto end = sink->wait();
+        ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+        EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::upstream_failed);
+        sink->expect_ended_once();
+    }
+    rig.door.reset();
+    // Those under way, and those that began before the third failure was counted.
+    EXPECT_LE(rig.receipts.size(), std::size_t(2 * kConnectThreads));
+}
+
+// Which thread asks first is chance; none of them may take the program down.
+TEST(Upstream, a_sink_that_throws_fails_its_own_call_only) {
+    class Throwing final : public chat::EventSink {
+      public:
+        explicit Throwing(std::shared_ptr<Sink> to) : to_(std::move(to)) {}
+        void on_event(Event event) override { to_->on_event(std::move(event)); }
+        bool ready() const override { return true; }
+        bool cancelled() const override { throw std::runtime_error("no answer to that"); }
+
+      private:
+        const std::shared_ptr<Sink> to_;
+    };
+    Rig rig("never");
+    const auto sink = std::make_shared<Sink>();
+    Job one = job(std::make_shared<chat::ChatRequest>(), nullptr, rig.permit());
+    one.sink = std::make_shared<Throwing>(sink);
+    rig.backend->start(std::move(one));
+    const auto end = sink->wait();
+    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
+    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::internal);
+    sink->expect_ended_once();
+}
+
 TEST(Upstream, a_bad_request_leaves_it_healthy) {
     Rig rig("400");
     for (int i = 0; i < 2 * kFailuresToOpen; ++i) rig.failure();
@@ -395,7 +573,7 @@ TEST(Upstream, a_slow_reader_pauses_the_upstream) {
 TEST(Upstream, without_a_permit_nothing_is_asked) {
     Rig rig("ok");
     auto sink = std::make_shared<Sink>();
-    rig.backend->start(job("req-1", std::make_shared<chat::ChatRequest>(), sink, nullptr));
+    rig.backend->start(job(std::make_shared<chat::ChatRequest>(), sink, nullptr));
     const auto end = sink->wait();
     ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
     EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::internal);
@@ -406,7 +584,7 @@ TEST(Upstream, without_a_permit_nothing_is_asked) {
 TEST(Upstream, a_permit_for_another_place_is_not_used) {
     Rig rig("ok"), other("ok");
     auto sink = std::make_shared<Sink>();
-    rig.backend->start(job("req-1", std::make_shared<chat::ChatRequest>(), sink, other.permit()));
+    rig.backend->start(job(std::make_shared<chat::ChatRequest>(), sink, other.permit()));
     const auto end = sink->wait();
     ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
     EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::internal);
@@ -420,7 +598,7 @@ TEST(Upstream, a_place_off_the_allow_list_is_refused_by_the_broker) {
     ASSERT_TRUE(door);
     const auto backend = UpstreamBackend::open(rig.config, **door);
     auto sink = std::make_shared<Sink>();
-    backend->start(job("req-1", std::make_shared<chat::ChatRequest>(), sink, rig.permit()));
+    backend->start(job(std::make_shared<chat::ChatRequest>(), sink, rig.permit()));
     const auto end = sink->wait();
     ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
     EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::forbidden_by_policy);

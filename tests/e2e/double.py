@@ -134,6 +134,25 @@ class Double:
         self.event(c, chunk({"role": "assistant", "content": ""}))
         self.event(c, chunk({"content": TEXT[0]}))
 
+    def do_role_only(self, c):
+        """The first chunk, which is no text yet, and then nothing."""
+        self.begin(c)
+        self.event(c, chunk({"role": "assistant", "content": ""}))
+
+    def do_leaky(self, c):
+        """A piece of an answer that is cut inside its JSON."""
+        self.begin(c)
+        self.event(c, b'{"choices":[{"index":0,"delta":{"content":"MARKER-4711 is the answer')
+        self.end(c)
+
+    def do_leaky_late(self, c):
+        self.do_cut(c)
+        self.event(c, b'{"choices":[{"index":0,"delta":{"content":"MARKER-4711 is the answer')
+        self.end(c)
+
+    def do_leaky_refusal(self, c):
+        self.error(c, "400 Bad Request", "cannot make sense of MARKER-4711")
+
     def do_stall(self, c):
         self.do_cut(c)
         self.wait_for_peer(c)

@@ -22,10 +22,11 @@ class Upstream(HouseTest):
         self.double = Double()
         self.addCleanup(self.double.close)
 
-    def serve_with(self, *models, flags=(), env=None, more="", base=None):
+    def serve_with(self, *models, flags=(), env=None, more="", base=None, tier="cloud", price=0):
         """A server whose only upstream is the double, offering these models in this order."""
-        offered = ", ".join(f'{{ name = "{m}", context = 100000 }}' for m in models)
-        config = self.config(f'[[upstream]]\nname = "acme"\ntier = "cloud"\n'
+        offered = ", ".join(f'{{ name = "{m}", context = 100000, input_usd_per_mtok = {price}, '
+                            f'output_usd_per_mtok = {price} }}' for m in models)
+        config = self.config(f'[[upstream]]\nname = "acme"\ntier = "{tier}"\n'
                              f'base_url = "{base or f"http://127.0.0.1:{self.double.port}/v1"}"\n'
                              f'{more}\nmodels = [ {offered} ]\n')
         return self.serve(*config, *flags, env=env)
@@ -35,6 +36,11 @@ class Upstream(HouseTest):
 
     def journal(self):
         return self.hearth("audit", "tail", "-n", "100", "--json").stdout
+
+    def outcomes(self):
+        """The outcomes in the journal, oldest first. Requires: the server has stopped."""
+        entries = json.loads(self.journal())["records"]
+        return [e["record"] for e in entries if e["event"] == "outcome"]
 
     def test_a_public_request_to_a_cloud_model_is_answered_by_it(self):
         server = self.serve_with("ok", "other")
@@ -209,6 +215,74 @@ class Upstream(HouseTest):
             self.assertIn(word, text)
         self.assertNotIn("Where to?", text)
 
+    def test_what_an_upstream_answered_is_in_neither_log_nor_journal(self):
+        server = self.serve_with("leaky", "ok", "leaky-late", "leaky-refusal",
+                                 flags=["--log-level", "debug"])
+        self.assertEqual(server.chat(self.ask("cloud")).headers["x-hearth-model"], "acme/ok")
+        for model, status in (("leaky", 502), ("leaky-late", 502), ("leaky-refusal", 400)):
+            self.assertEqual(server.chat(self.ask("acme/" + model)).status, status, model)
+        said = server.said()
+        server.stop()
+        self.assertIn("failover", said)
+        self.assertNotIn("MARKER", said)
+        self.assertNotIn("MARKER", self.journal())
+        errors = [o.get("error", "") for o in self.outcomes()]
+        self.assertTrue(errors[1].startswith("upstream_failed: upstream acme: "), errors)
+        self.assertEqual(errors[3], "invalid_request")
+
+    def test_what_an_answer_used_up_before_it_failed_is_paid_for(self):
+        server = self.serve_with("cut", "role-only", price=1_000)
+        self.assertEqual(server.chat(self.ask("acme/cut")).status, 502)
+        fallen = server.chat({**self.ask("cloud", max_tokens=3), "model": "acme/role-only"})
+        self.assertEqual(fallen.status, 502)
+        server.stop()
+        cut, role = self.outcomes()
+        # "Where to?" has nine bytes, three tokens, and a frame of four; "Over " is two tokens.
+        self.assertEqual((cut["usage"]["input_tokens"], cut["usage"]["output_tokens"]), (7, 2))
+        self.assertTrue(cut["usage_estimated"])
+        self.assertEqual(cut["cost_microusd"], 9_000)
+        self.assertGreater(cut["timings"]["ttft_ns"], 0)
+        self.assertEqual((role["cost_microusd"], role["timings"]["ttft_ns"]), (7_000, 0))
+
+    def test_a_place_that_was_replaced_is_paid_for_too(self):
+        server = self.serve_with("role-only", price=1_000)
+        answer = server.chat(self.ask("cloud", max_tokens=3))
+        self.assertEqual(answer.headers["x-hearth-route"], "local")
+        server.stop()
+        (outcome,) = self.outcomes()
+        self.assertEqual(outcome["model"], "demo")
+        self.assertEqual(outcome["usage_failed"]["input_tokens"], 7)
+        self.assertTrue(outcome["usage_estimated"])
+        self.assertEqual(outcome["cost_microusd"], 7_000)
+
+    def test_a_cap_counts_the_schemas_of_tools(self):
+        server = self.serve_with("ok", price=1)  # a micro-dollar a token
+        tool = {"type": "function", "function": {"name": "f", "description": "word " * 1000}}
+        request = self.ask("acme/ok", tools=[tool], max_tokens=10)
+        refused = server.chat(request, [("x-hearth-max-cost", "5000")])
+        self.assertEqual((refused.status, refused.headers["x-hearth-reason"]), (403, "budget"))
+        self.assertEqual(self.double.n_connections, 0)
+        self.assertEqual(server.chat(request, [("x-hearth-max-cost", "7000")]).text(), ANSWER)
+
+    def test_a_server_of_our_own_is_told_the_class(self):
+        server = self.serve_with("ok", tier="fleet", flags=["--keep-from", "restricted"])
+        for stated in ("public", "confidential"):
+            server.chat(self.ask("acme/ok"), [("x-hearth-sensitivity", stated)])
+        told = [headers.get("x-hearth-sensitivity") for headers, _ in self.double.requests]
+        self.assertEqual(told, ["internal", "confidential"])  # what is stated only raises
+
+    def test_a_raw_prompt_is_not_sent(self):
+        config = self.config('[[upstream]]\nname = "acme"\nbase_url = '
+                             f'"http://127.0.0.1:{self.double.port}/v1"\nmodels = [ {{ name = "ok" }} ]\n')
+        done = self.hearth("run", "acme/ok", "--raw", "Where to?", *config)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("no raw prompt", done.stderr)
+        self.assertEqual(self.double.n_connections, 0)
+
+    def test_an_endless_name_of_a_model_is_refused(self):
+        server = self.serve_with("ok")
+        self.assertEqual(server.chat(self.ask("m" * (2 << 20))).status, 400)
+
     def test_the_decision_is_written_before_the_upstream_hears_of_it(self):
         server = self.serve_with("silent")
         wire = server.connect()
@@ -354,6 +428,21 @@ class Fleet(HouseTest):
             self.assertEqual(there.headers["x-hearth-route"], "fleet")
             self.assertEqual(there.text(), here.text())
         self.assertEqual(self.far.metrics()["hearth_output_tokens_total"] > 0, True)
+
+    def test_the_far_server_holds_to_the_class_that_was_stated_here(self):
+        double = Double()
+        self.addCleanup(double.close)
+        far = self.serve(*self.config(
+            f'[[upstream]]\nname = "acme"\nbase_url = "http://127.0.0.1:{double.port}/v1"\n'
+            'models = [ { name = "ok", context = 1024 } ]\n'), home=self.new_home())
+        near = self.serve("--keep-from", "restricted", *self.config(
+            f'[[upstream]]\nname = "far"\ntier = "fleet"\nbase_url = "{far.address}/v1"\n'
+            'models = [ { name = "cloud", context = 1024 } ]\n'), home=self.new_home())
+        request = {**ask("Hello!"), "model": "far/cloud", "max_tokens": 3}
+        self.assertEqual(near.chat(request, [("x-hearth-sensitivity", "confidential")]).status, 200)
+        self.assertEqual(double.n_connections, 0)
+        self.assertEqual(near.chat(request).text(), ANSWER)
+        self.assertEqual(double.n_connections, 1)
 
     def test_a_client_that_leaves_stops_the_far_engine(self):
         wire = self.near.connect()
