@@ -35,10 +35,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string joined(std::span<const std::string> names) {
     std::string text;
-    for (std::size_t i = 0; i < std::min(names.size(), kShownNames); ++i) {
-        if (i > 0) text += ", ";
-        text += shown_name(names[i]);
-    }
+    for (std::size_t i = 0; i < std::min(names.size(), kShownNames); ++i)
+        append_name(text, shown_name(names[i]));
     if (names.size() > kShownNames) text += format(" and {} more", names.size() - kShownNames);
     return text;
 }
@@ -62,6 +60,11 @@ std::vector<std::string> closest_names(std::string_view wanted, std::span<const 
     for (const Scored& scored : near)
         if (closest.size() < n_max) closest.push_back(names[scored.index]);
     return closest;
+}
+
+void append_name(std::string& list, std::string_view name) {
+    if (!list.empty()) list += ", ";
+    list += name;
 }
 
 std::string shown_name(std::string_view name) {

@@ -1,4 +1,4 @@
-// suggest: the names closest to one that was not found, for error messages.
+// suggest: names in error messages: lists of them, and those closest to one that was not found.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +20,8 @@ std::vector<std::string> closest_names(std::string_view wanted, std::span<const 
 // cut at 12 names; the wanted name at 80 bytes, and bytes that are not UTF-8 are replaced.
 std::string not_found_text(std::string_view what, std::string_view wanted,
                            std::span<const std::string> names);
+// Adds a name to a list as messages show it: "demo, big-1".
+void append_name(std::string& list, std::string_view name);
 // A name from outside as messages show it: valid UTF-8, at most 80 bytes.
 std::string shown_name(std::string_view name);
 

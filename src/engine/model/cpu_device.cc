@@ -1,6 +1,8 @@
 // The CPU device's loading, memory, and verbs that work row by row.
 #include "engine/model/cpu_device.h"
 
+#include "base/suggest.h"
+
 namespace hearth::model {
 
 CpuDevice::CpuDevice(const hearth_kernels& kernels, int n_threads)
@@ -16,8 +18,7 @@ namespace {
 std::string known_formats(const hearth_kernels& kernels) {
     std::string names;
     for (const hearth_format* const* at = kernels.formats; *at; ++at)
-        names += format("{}{}", names.empty() ? "" : ", ",
-                        hearth_type_shape_find((*at)->gguf_type)->name);
+        append_name(names, hearth_type_shape_find((*at)->gguf_type)->name);
     return names;
 }
 
@@ -169,7 +170,7 @@ Result<std::unique_ptr<Device>> make_cpu_device(std::string_view isa, int n_thre
     if (!kernels) {
         std::string names;
         for (const hearth_kernels* const* at = hearth_kernels_all; *at; ++at)
-            if ((*at)->supported()) names += format("{}{}", names.empty() ? "" : ", ", (*at)->isa);
+            if ((*at)->supported()) append_name(names, (*at)->isa);
         return fail(ErrorKind::invalid_request,
                     format("ISA \"{}\" is unknown or not supported by this machine; it has {}", isa,
                            names));

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "base/suggest.h"
 #include "base/utf8.h"
 #include "engine/kernels/kernels.h"
 #include "engine/model/limits.h"
@@ -14,8 +15,7 @@ namespace {
 
 std::string known_archs() {
     std::string out;
-    for (std::size_t i = 0; i < arch_table_size; ++i)
-        out += format("{}{}", i ? ", " : "", arch_table[i]->name);
+    for (std::size_t i = 0; i < arch_table_size; ++i) append_name(out, arch_table[i]->name);
     return out;
 }
 

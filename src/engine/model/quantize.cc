@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "base/format.h"
 #include "base/ids.h"
+#include "base/suggest.h"
 #include "engine/kernels/kernels.h"
 
 namespace hearth::model {
@@ -371,8 +372,7 @@ const QuantizeType* find_quantize_type(std::string_view name) {
 
 std::string quantize_type_names() {
     std::string names;
-    for (const QuantizeType& type : kTypes)
-        names += (names.empty() ? "" : ", ") + std::string(type.name);
+    for (const QuantizeType& type : kTypes) append_name(names, type.name);
     return names;
 }
 

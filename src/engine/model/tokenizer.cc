@@ -6,7 +6,7 @@
 #include <cstddef>
 
 #include "base/format.h"
-#include "base/utf8.h"
+#include "base/suggest.h"
 #include "engine/model/limits.h"
 
 namespace hearth::model {
@@ -145,12 +145,12 @@ Result<std::unique_ptr<Tokenizer>> make_tokenizer(const Gguf& gguf) {
     std::string known;
     for (std::size_t i = 0; i < tokenizer_table_size; ++i) {
         if (name == tokenizer_table[i]->name) return tokenizer_table[i]->make(gguf);
-        known += format("{}{}", i ? ", " : "", tokenizer_table[i]->name);
+        append_name(known, tokenizer_table[i]->name);
     }
     return fail(
         ErrorKind::invalid_request,
         format("key tokenizer.ggml.model is \"{}\", which is not supported; known kinds: {}",
-               utf8_repaired(name), known));
+               shown_name(name), known));
 }
 
 }  // namespace hearth::model
