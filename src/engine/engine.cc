@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "engine/limits.h"
 #include "engine/memory_at_hand.h"
+#include "engine/model/limits.h"
 #include "engine/step.h"
 
 namespace hearth::engine {
@@ -31,22 +32,6 @@ Status check_options(const EngineOptions& o) {
     HEARTH_CHECK_OK(check_range("prefill_chunk", o.prefill_chunk, 0, kMaxBatchTokens));
     HEARTH_CHECK_OK(check_range("pause_timeout_ms", o.pause_timeout_ms, 1, INT32_MAX));
     return check_range("n_blocks", o.n_blocks, 0, INT32_MAX);
-}
-
-// Bytes of one head's keys (or values) of one token. q8_0: blocks of 32 values, one byte each and
-// an f16 scale.
-Result<std::size_t> kv_row_bytes(const std::string& type, std::int64_t head_dim) {
-    const auto n = std::size_t(head_dim);
-    if (type == "f32") return 4 * n;
-    if (type == "f16" || type == "bf16") return 2 * n;
-    if (type == "q8_0" && head_dim % 32 == 0) return n / 32 * 34;
-    if (type == "q8_0")
-        return fail(ErrorKind::invalid_request,
-                    format("a KV cache of type q8_0 stores 32 values at a time, and this model's "
-                           "heads have {}; use f16",
-                           head_dim));
-    return fail(ErrorKind::invalid_request,
-                format("KV cache type \"{}\" is not known; f32, f16, bf16 and q8_0 are", type));
 }
 
 std::string mib(std::size_t bytes) {
@@ -177,7 +162,9 @@ Result<std::unique_ptr<Engine>> Engine::start(const model::ModelSource& source,
                                               const EngineOptions& asked, const Clock& clock) {
     EngineOptions options = asked;
     HEARTH_CHECK_OK(check_options(options));
-    HEARTH_CHECK_OK(kv_row_bytes(options.kv_type, 32));  // a name without a meaning, before loading
+    // A name without a meaning is found before loading; this many values are whole blocks of any
+    // type.
+    HEARTH_CHECK_OK(device->kv_row_bytes(options.kv_type, model::kHeadDimMax));
     // A step must have a row for each sequence that decodes.
     options.n_batch_tokens = std::max(options.n_batch_tokens, options.n_parallel);
     // Asked before anything is loaded: what loading takes is then part of the plan, not of the
@@ -197,7 +184,7 @@ Result<std::unique_ptr<Engine>> Engine::start(const model::ModelSource& source,
 
     // Keys and values of every layer. The config's numbers are checked against the tensors, so the
     // product is within a few GiB per block at the very most.
-    HEARTH_TRY(const std::size_t row_bytes, kv_row_bytes(options.kv_type, config.head_dim));
+    HEARTH_TRY(const std::size_t row_bytes, device->kv_row_bytes(options.kv_type, config.head_dim));
     const std::size_t block_bytes = std::size_t(model::kBlockTokens) * 2 * row_bytes *
                                     std::size_t(config.n_layer) * std::size_t(config.n_head_kv);
     MemoryPlan memory{.weights_bytes = model->info().weights_bytes,

@@ -208,6 +208,10 @@ class MistakenDevice final : public model::Device {
     std::string name() const override { return right_.name(); }
     std::string_view isa() const override { return right_.isa(); }
     Result<Weight> load(const model::GgufTensor& tensor) override { return right_.load(tensor); }
+    Result<std::size_t> kv_row_bytes(const std::string& type,
+                                     std::int64_t head_dim) const override {
+        return right_.kv_row_bytes(type, head_dim);
+    }
     Result<std::unique_ptr<model::KvStore>> make_kv(const model::KvShape& shape) override {
         return right_.make_kv(shape);
     }

@@ -96,6 +96,10 @@ class CpuDevice final : public Device {
     std::string_view isa() const override { return kernels_.isa; }
 
     Result<Weight> load(const GgufTensor& tensor) override;
+    Result<std::size_t> kv_row_bytes(const std::string& type,
+                                     std::int64_t head_dim) const override {
+        return CpuKvStore::row_bytes(kernels_, type, head_dim);
+    }
     Result<std::unique_ptr<KvStore>> make_kv(const KvShape& shape) override {
         return CpuKvStore::make(kernels_, shape);
     }

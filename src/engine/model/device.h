@@ -105,6 +105,12 @@ class Device {
 
     // Loading. Errors: invalid_request for a tensor type without kernels (its name and the remedy).
     virtual Result<Weight> load(const GgufTensor& tensor) = 0;
+    // Bytes of one head's keys (or values) of one token, as make_kv lays them out. Errors:
+    // invalid_request for an unknown type or heads that it cannot store.
+    virtual Result<std::size_t> kv_row_bytes(const std::string& type,
+                                             std::int64_t head_dim) const = 0;
+    // Errors: as kv_row_bytes; invalid_request for a shape that is empty or beyond any address;
+    // does_not_fit where the system refuses the memory.
     virtual Result<std::unique_ptr<KvStore>> make_kv(const KvShape& shape) = 0;
     // Zeroed f32 scratch of the device, freed with it. Only at load: nothing allocates in a step.
     virtual Mat make_mat(std::int64_t rows, std::int64_t cols) = 0;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/format.h"
+#include "base/suggest.h"
 
 namespace hearth::model {
 namespace {
@@ -17,30 +18,37 @@ bool multiply(std::size_t& a, std::int64_t b) {
 std::string known_types(const hearth_kernels& kernels) {
     std::string names;
     for (const hearth_kv_type* const* at = kernels.kv_types; *at; ++at)
-        names += format("{}{}", names.empty() ? "" : ", ", (*at)->name);
+        append_name(names, (*at)->name);
     return names;
 }
 
 }  // namespace
 
+Result<std::size_t> CpuKvStore::row_bytes(const hearth_kernels& kernels, const std::string& type,
+                                          std::int64_t head_dim) {
+    const hearth_kv_type* found = hearth_kv_type_find(&kernels, type.c_str());
+    if (!found)
+        return fail(ErrorKind::invalid_request,
+                    format("KV cache type \"{}\" is unknown; choose one of {}", type,
+                           known_types(kernels)));
+    if (head_dim < 1 || head_dim > kCpuHeadDimMax)
+        return fail(ErrorKind::invalid_request,
+                    format("head_dim is {}, the KV cache takes 1 to {}", head_dim, kCpuHeadDimMax));
+    if (head_dim % found->block != 0)
+        return fail(
+            ErrorKind::invalid_request,
+            format("KV cache type \"{}\" stores {} values at a time, and this model's heads "
+                   "have {}; choose f16 or bf16",
+                   type, found->block, head_dim));
+    return found->row_bytes(head_dim);
+}
+
 Result<std::unique_ptr<KvStore>> CpuKvStore::make(const hearth_kernels& kernels,
                                                   const KvShape& shape) {
     std::unique_ptr<CpuKvStore> kv(new CpuKvStore);
     kv->shape_ = shape;
+    HEARTH_TRY(kv->row_bytes_, row_bytes(kernels, shape.type, shape.head_dim));
     kv->type_ = hearth_kv_type_find(&kernels, shape.type.c_str());
-    if (!kv->type_)
-        return fail(ErrorKind::invalid_request,
-                    format("KV cache type \"{}\" is unknown; choose one of {}", shape.type,
-                           known_types(kernels)));
-    if (shape.head_dim < 1 || shape.head_dim > kCpuHeadDimMax)
-        return fail(ErrorKind::invalid_request, format("head_dim is {}, the KV cache takes 1 to {}",
-                                                       shape.head_dim, kCpuHeadDimMax));
-    if (shape.head_dim % kv->type_->block != 0)
-        return fail(ErrorKind::invalid_request,
-                    format("head_dim is {}, and KV cache type \"{}\" stores blocks of {} values; "
-                           "choose f16 or bf16",
-                           shape.head_dim, shape.type, kv->type_->block));
-    kv->row_bytes_ = kv->type_->row_bytes(shape.head_dim);
     std::size_t block = kv->row_bytes_ * 2 * std::size_t(kBlockTokens), all = 0;
     bool fits = multiply(block, shape.n_head_kv);
     all = kv->block_bytes_ = block;

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 #include "engine/kernels/kernels.h"
@@ -26,8 +27,9 @@ inline constexpr std::int64_t kCpuHeadDimMax = 1024;
 
 class CpuKvStore final : public KvStore {
   public:
-    // Errors: invalid_request for an unknown type or a shape out of bounds, does_not_fit where the
-    // system refuses the memory.
+    // Errors: see Device::kv_row_bytes and make_kv.
+    static Result<std::size_t> row_bytes(const hearth_kernels& kernels, const std::string& type,
+                                         std::int64_t head_dim);
     static Result<std::unique_ptr<KvStore>> make(const hearth_kernels& kernels,
                                                  const KvShape& shape);
     ~CpuKvStore() override;
@@ -40,7 +42,6 @@ class CpuKvStore final : public KvStore {
 
     const KvShape& shape() const { return shape_; }
     const hearth_kv_type& type() const { return *type_; }
-    std::size_t row_bytes() const { return row_bytes_; }  // one head's Dh values
 
     // Rows of consecutive tokens of one head, from token `at` of the block on.
     std::byte* keys(std::int64_t layer, BlockId block, std::int64_t head, std::int64_t at) const {
@@ -57,7 +58,7 @@ class CpuKvStore final : public KvStore {
     // Constant after make().
     KvShape shape_;
     const hearth_kv_type* type_ = nullptr;
-    std::size_t row_bytes_ = 0;
+    std::size_t row_bytes_ = 0;    // of one head's Dh values
     std::size_t block_bytes_ = 0;  // of one layer: keys and values
     std::size_t bytes_ = 0;
     std::byte* data_ = nullptr;

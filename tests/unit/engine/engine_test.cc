@@ -410,6 +410,18 @@ TEST(Engine, each_kv_type_takes_exactly_the_bytes_it_should) {
     }
 }
 
+TEST(Engine, a_kv_type_that_the_models_heads_do_not_fit_is_refused_with_a_way_out) {
+    const std::string bytes = test::tiny_llama({.head_dim = 16}).bytes();
+    Start how;
+    how.options = {.kv_type = "q8_0"};
+    const auto engine =
+        try_start({.name = "tiny", .path = "", .bytes = std::as_bytes(std::span(bytes))}, how);
+    ASSERT_FALSE(engine);
+    EXPECT_EQ(engine.error().kind, ErrorKind::invalid_request);
+    for (const char* part : {"q8_0", "32 values", "heads have 16", "choose f16"})
+        EXPECT_NE(engine.error().message.find(part), std::string::npos) << engine.error().message;
+}
+
 TEST(Engine, equal_prompts_are_computed_once_and_answered_as_if_each_were_alone) {
     auto engine = start(kDemo);
     ASSERT_TRUE(engine);

@@ -30,6 +30,9 @@ struct FakeDevice final : model::Device {
     std::string name() const override { return "fake"; }
     std::string_view isa() const override { return "fake"; }
     Result<model::Weight> load(const model::GgufTensor&) override { std::abort(); }
+    Result<std::size_t> kv_row_bytes(const std::string&, std::int64_t) const override {
+        std::abort();
+    }
     Result<std::unique_ptr<model::KvStore>> make_kv(const model::KvShape&) override {
         std::abort();
     }

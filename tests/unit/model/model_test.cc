@@ -31,7 +31,8 @@ TEST(Model, open_needs_only_a_tokenizer_and_any_architecture) {
     ASSERT_FALSE(loaded);
     EXPECT_EQ(loaded.error().kind, ErrorKind::invalid_request);
     EXPECT_NE(loaded.error().message.find("unheard-of"), std::string::npos);
-    EXPECT_NE(loaded.error().message.find("known architectures: llama, qwen2, qwen3, qwen3moe"), std::string::npos)
+    EXPECT_NE(loaded.error().message.find("known architectures: llama, qwen2, qwen3, qwen3moe"),
+              std::string::npos)
         << loaded.error().message;
     EXPECT_NE(loaded.error().message.find("some model"), std::string::npos);
 }
@@ -87,6 +88,28 @@ TEST(Model, fewer_embeddings_than_tokens_are_refused) {
     ASSERT_FALSE(loaded);
     EXPECT_NE(loaded.error().message.find("token_embd.weight has 259 rows"), std::string::npos)
         << loaded.error().message;
+}
+
+// The engine plans with the one and is held to the other.
+TEST(Device, a_row_of_keys_takes_what_the_store_is_made_of) {
+    auto device = make_cpu_device("", 1);
+    ASSERT_TRUE(device);
+    int n_refused = 0;
+    for (const char* type : {"f32", "f16", "bf16", "q8_0", "q3_x"})
+        for (const std::int64_t head_dim : {0, 20, 32, 96, 1024, 1025}) {
+            const auto row = (*device)->kv_row_bytes(type, head_dim);
+            const auto kv = (*device)->make_kv(
+                {.n_layer = 2, .n_head_kv = 3, .head_dim = head_dim, .n_block = 5, .type = type});
+            ASSERT_EQ(row.has_value(), kv.has_value()) << type << " " << head_dim;
+            if (row) {
+                EXPECT_EQ((*kv)->bytes(), *row * 2 * 2 * 3 * 5 * std::size_t(kBlockTokens));
+                continue;
+            }
+            ++n_refused;
+            EXPECT_EQ(row.error().kind, ErrorKind::invalid_request);
+            EXPECT_EQ(row.error().message, kv.error().message);
+        }
+    EXPECT_EQ(n_refused, 4 * 2 + 1 + 6);  // heads of 0 and 1025, 20 in q8_0, and all of q3_x
 }
 
 }  // namespace
