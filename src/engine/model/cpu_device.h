@@ -149,6 +149,16 @@ class CpuDevice final : public Device {
             if (layout.format && layout.format->gguf_type == gguf_type) return &layout;
         return nullptr;
     }
+    // Calls run(from, to) for each run of neighbouring weights that want the same form of
+    // activations, so that these are prepared once.
+    template <class F>
+    void for_runs(std::span<const Weight* const> ws, F&& run) const;
+    // How many parts are worth handing out for so many bytes of weights.
+    std::int64_t n_parts_for(std::int64_t bytes) const {
+        return std::clamp<std::int64_t>(
+            bytes / kPartBytes, 1,
+            pool_.n_threads() == 1 ? 1 : kPartsPerThread * pool_.n_threads());
+    }
     // Rows in parts, alone in the calling thread where they cost less than a wake-up.
     template <class F>
     void for_rows(std::int64_t n_rows, std::int64_t row_ops, F&& row);
@@ -177,6 +187,16 @@ class CpuDevice final : public Device {
     RopeTable rope_;
     std::size_t routing_bytes_ = 0;  // of all that make_routing gave out
 };
+
+template <class F>
+void CpuDevice::for_runs(std::span<const Weight* const> ws, F&& run) const {
+    for (std::size_t from = 0; from < ws.size();) {
+        std::size_t to = from + 1;
+        while (to < ws.size() && format_of(*ws[to]).make_act == format_of(*ws[from]).make_act) ++to;
+        run(from, to);
+        from = to;
+    }
+}
 
 template <class F>
 void CpuDevice::for_rows(std::int64_t n_rows, std::int64_t row_ops, F&& row) {

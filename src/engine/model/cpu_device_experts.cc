@@ -130,15 +130,12 @@ void CpuDevice::matmul_experts(std::span<const Mat> outs, Mat x, std::span<const
                                const Routing& routing) {
     const CpuRouting& mine = own(routing);
     CHECK(outs.size() == ws.size() && ws.size() <= kMaxShared && mine.n_rows() == x.rows);
-    for (std::size_t from = 0; from < ws.size();) {
-        const hearth_format& form = format_of(*ws[from]);
-        std::size_t to = from + 1;
-        while (to < ws.size() && format_of(*ws[to]).make_act == form.make_act) ++to;
-        for (std::size_t j = from; j < to; ++j) CHECK(ws[j]->k == x.cols);
-        multiply_experts(outs.subspan(from, to - from), prepare_slots(x, form, mine),
-                         ws.subspan(from, to - from), mine);
-        from = to;
-    }
+    for (const Weight* w : ws) CHECK(w->k == x.cols);
+    for_runs(ws, [&](std::size_t from, std::size_t to) {
+        multiply_experts(outs.subspan(from, to - from),
+                         prepare_slots(x, format_of(*ws[from]), mine), ws.subspan(from, to - from),
+                         mine);
+    });
 }
 
 void CpuDevice::matmul_slots(Mat out, Mat x, const Weight& w, const Routing& routing) {
@@ -167,9 +164,7 @@ void CpuDevice::multiply_experts(std::span<const Mat> outs, Activations act,
         CHECK(outs[j].rows == routing.n_slots() && outs[j].cols == expert_rows[j]);
         for (std::int64_t i = 0; i < n_active; ++i) work_all += work(j, i);
     }
-    const std::int64_t worth = work_all / kPartBytes;
-    const std::int64_t n_wanted = std::clamp<std::int64_t>(
-        worth, 1, pool_.n_threads() == 1 ? 1 : kPartsPerThread * pool_.n_threads());
+    const std::int64_t n_wanted = n_parts_for(work_all);
     std::int64_t* first = routing.parts();
     std::int64_t n_parts = 0;
     const auto columns = [&](std::size_t j, std::int64_t i) {

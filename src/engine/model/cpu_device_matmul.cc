@@ -21,14 +21,10 @@ void CpuDevice::matmul(Mat out, Mat x, const Weight& w) {
 
 void CpuDevice::matmul_shared(std::span<const Mat> outs, Mat x, std::span<const Weight* const> ws) {
     CHECK(outs.size() == ws.size() && ws.size() <= kMaxShared);
-    // Weights that want the same form of activations go together; a mixed set is cut into runs.
-    for (std::size_t from = 0; from < ws.size();) {
-        const hearth_format& form = format_of(*ws[from]);
-        std::size_t to = from + 1;
-        while (to < ws.size() && format_of(*ws[to]).make_act == form.make_act) ++to;
-        multiply(outs.subspan(from, to - from), x, prepare(x, form), ws.subspan(from, to - from));
-        from = to;
-    }
+    for_runs(ws, [&](std::size_t from, std::size_t to) {
+        multiply(outs.subspan(from, to - from), x, prepare(x, format_of(*ws[from])),
+                 ws.subspan(from, to - from));
+    });
 }
 
 // Cost: the weights' bytes once from memory; how often they come from a cache is the kernel's
@@ -41,10 +37,8 @@ void CpuDevice::multiply(std::span<const Mat> outs, Mat x, Activations act,
         const Weight& w = *ws[i];
         CHECK(outs[i].rows == x.rows && outs[i].cols == w.n && x.cols == w.k);
         const auto row_bytes = std::int64_t(w.row_bytes);
-        const std::int64_t worth =
-            w.n * row_bytes * std::max<std::int64_t>(1, x.rows / 4) / kPartBytes;
-        const std::int64_t n_parts = std::clamp<std::int64_t>(
-            worth, 1, pool_.n_threads() == 1 ? 1 : kPartsPerThread * pool_.n_threads());
+        const std::int64_t n_parts =
+            n_parts_for(w.n * row_bytes * std::max<std::int64_t>(1, x.rows / 4));
         columns[i] = ceil_div(ceil_div(w.n, n_parts), kTileColumns) * kTileColumns;
         first[i + 1] = first[i] + ceil_div(w.n, columns[i]);
     }
