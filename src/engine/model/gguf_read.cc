@@ -21,6 +21,27 @@ std::unexpected<Error> wrong_type(std::string_view key, const char* expected) {
                 format("key {} is not {}; the file is damaged or of another kind", key, expected));
 }
 
+// value: what was found, of either sign.
+template <class T>
+std::unexpected<Error> out_of_range(std::string_view key, T value, std::int64_t low,
+                                    std::int64_t high) {
+    return fail(ErrorKind::invalid_request,
+                format("key {} is {}, expected {} to {}; the file is damaged or of another kind",
+                       key, value, low, high));
+}
+
+// A value that is stored as T, or the fallback where there is none.
+template <class T>
+Result<T> typed(const GgufValue* value, std::string_view key, const std::optional<T>& fallback,
+                const char* expected) {
+    if (!value) {
+        if (fallback) return *fallback;
+        return absent(key);
+    }
+    if (const T* v = std::get_if<T>(value)) return *v;
+    return wrong_type(key, expected);
+}
+
 template <class T>
 T element_at(const GgufArray& array, std::uint64_t i) {
     T v{};
@@ -62,25 +83,15 @@ Result<std::int64_t> Gguf::integer(std::string_view key, std::int64_t low, std::
         return absent(key);
     }
     std::int64_t v = 0;
-    bool in_range = true;
     if (const auto* u = std::get_if<std::uint64_t>(value)) {
-        in_range = *u <= std::uint64_t(INT64_MAX);
+        if (*u > std::uint64_t(INT64_MAX)) return out_of_range(key, *u, low, high);
         v = std::int64_t(*u);
-        if (!in_range)
-            return fail(ErrorKind::invalid_request,
-                        format("key {} is {}, expected {} to {}; the file is damaged or of "
-                               "another kind",
-                               key, *u, low, high));
     } else if (const auto* i = std::get_if<std::int64_t>(value)) {
         v = *i;
     } else {
         return wrong_type(key, "an integer");
     }
-    if (v < low || v > high)
-        return fail(
-            ErrorKind::invalid_request,
-            format("key {} is {}, expected {} to {}; the file is damaged or of another kind", key,
-                   v, low, high));
+    if (v < low || v > high) return out_of_range(key, v, low, high);
     return v;
 }
 
@@ -98,23 +109,11 @@ Result<double> Gguf::number(std::string_view key, std::optional<double> fallback
 
 Result<std::string_view> Gguf::text(std::string_view key,
                                     std::optional<std::string_view> fallback) const {
-    const GgufValue* value = find(key);
-    if (!value) {
-        if (fallback) return *fallback;
-        return absent(key);
-    }
-    if (const auto* s = std::get_if<std::string_view>(value)) return *s;
-    return wrong_type(key, "a string");
+    return typed(find(key), key, fallback, "a string");
 }
 
 Result<bool> Gguf::boolean(std::string_view key, std::optional<bool> fallback) const {
-    const GgufValue* value = find(key);
-    if (!value) {
-        if (fallback) return *fallback;
-        return absent(key);
-    }
-    if (const auto* b = std::get_if<bool>(value)) return *b;
-    return wrong_type(key, "a boolean");
+    return typed(find(key), key, fallback, "a boolean");
 }
 
 Result<std::vector<std::string_view>> Gguf::texts(std::string_view key) const {
