@@ -22,13 +22,6 @@
 namespace hearth::model {
 namespace {
 
-Result<Config> read_config(const Gguf& gguf) {
-    const ArchKeys keys(gguf, "llama");
-    HEARTH_TRY(Config config, read_decoder_config(gguf, keys));
-    HEARTH_CHECK_OK(read_expert_config(keys, config));
-    return config;
-}
-
 struct Llama {
     static constexpr const char* kName = "llama";
     static constexpr RopeStyle kRope = RopeStyle::pairs;
@@ -56,9 +49,16 @@ struct Llama {
     }
 };
 
+Result<Config> read_config(const Gguf& gguf) {
+    const ArchKeys keys(gguf, Llama::kName);
+    HEARTH_TRY(Config config, read_decoder_config(gguf, keys));
+    HEARTH_CHECK_OK(read_expert_config(keys, config));
+    return config;
+}
+
 }  // namespace
 
 extern const Arch arch_llama;
-const Arch arch_llama = {"llama", &read_config, &Decoder<Llama>::load};
+const Arch arch_llama = {Llama::kName, &read_config, &Decoder<Llama>::load};
 
 }  // namespace hearth::model

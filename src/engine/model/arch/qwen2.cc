@@ -9,10 +9,6 @@
 namespace hearth::model {
 namespace {
 
-Result<Config> read_config(const Gguf& gguf) {
-    return read_decoder_config(gguf, ArchKeys(gguf, "qwen2"));
-}
-
 struct Qwen2 {
     static constexpr const char* kName = "qwen2";
     static constexpr RopeStyle kRope = RopeStyle::halves;
@@ -48,9 +44,13 @@ struct Qwen2 {
     }
 };
 
+Result<Config> read_config(const Gguf& gguf) {
+    return read_decoder_config(gguf, ArchKeys(gguf, Qwen2::kName));
+}
+
 }  // namespace
 
 extern const Arch arch_qwen2;
-const Arch arch_qwen2 = {"qwen2", &read_config, &Decoder<Qwen2>::load};
+const Arch arch_qwen2 = {Qwen2::kName, &read_config, &Decoder<Qwen2>::load};
 
 }  // namespace hearth::model

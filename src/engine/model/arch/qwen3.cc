@@ -10,10 +10,6 @@
 namespace hearth::model {
 namespace {
 
-Result<Config> read_config(const Gguf& gguf) {
-    return read_decoder_config(gguf, ArchKeys(gguf, "qwen3"));
-}
-
 struct Qwen3 {
     static constexpr const char* kName = "qwen3";
     static constexpr RopeStyle kRope = RopeStyle::halves;
@@ -40,9 +36,13 @@ struct Qwen3 {
     }
 };
 
+Result<Config> read_config(const Gguf& gguf) {
+    return read_decoder_config(gguf, ArchKeys(gguf, Qwen3::kName));
+}
+
 }  // namespace
 
 extern const Arch arch_qwen3;
-const Arch arch_qwen3 = {"qwen3", &read_config, &Decoder<Qwen3>::load};
+const Arch arch_qwen3 = {Qwen3::kName, &read_config, &Decoder<Qwen3>::load};
 
 }  // namespace hearth::model

@@ -10,20 +10,11 @@
 // which is what the device computes. Experts are added in the order of their rank.
 // Source: Qwen3, arXiv:2505.09388, section 2; the configuration norm_topk_prob of the published
 // models.
+#include "base/format.h"
 #include "engine/model/decoder.h"
 
 namespace hearth::model {
 namespace {
-
-Result<Config> read_config(const Gguf& gguf) {
-    const ArchKeys keys(gguf, "qwen3moe");
-    HEARTH_TRY(Config config, read_decoder_config(gguf, keys));
-    HEARTH_CHECK_OK(read_expert_config(keys, config));
-    if (config.n_expert == 0)
-        return fail(ErrorKind::invalid_request,
-                    "key qwen3moe.expert_count is missing or 0; the file is damaged");
-    return config;
-}
 
 struct Qwen3Moe {
     static constexpr const char* kName = "qwen3moe";
@@ -51,9 +42,20 @@ struct Qwen3Moe {
     }
 };
 
+Result<Config> read_config(const Gguf& gguf) {
+    const ArchKeys keys(gguf, Qwen3Moe::kName);
+    HEARTH_TRY(Config config, read_decoder_config(gguf, keys));
+    HEARTH_CHECK_OK(read_expert_config(keys, config));
+    if (config.n_expert == 0)
+        return fail(
+            ErrorKind::invalid_request,
+            format("key {} is missing or 0; the file is damaged", keys.key("expert_count")));
+    return config;
+}
+
 }  // namespace
 
 extern const Arch arch_qwen3moe;
-const Arch arch_qwen3moe = {"qwen3moe", &read_config, &Decoder<Qwen3Moe>::load};
+const Arch arch_qwen3moe = {Qwen3Moe::kName, &read_config, &Decoder<Qwen3Moe>::load};
 
 }  // namespace hearth::model
