@@ -13,8 +13,8 @@
 
 #include "base/result.h"
 #include "engine/model/arch.h"
-#include "engine/model/blocks.h"
 #include "engine/model/device.h"
+#include "engine/model/tensor_table.h"
 
 namespace hearth::model {
 

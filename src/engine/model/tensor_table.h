@@ -1,10 +1,12 @@
-// Steps that architectures share: reading bounded config keys, checking a tensor against its
-// expected shape, and knowing that no tensor of the file was left out.
+// TensorTable: a file's tensors for an architecture that says which it expects: each is checked
+// against its shape before it is used, and none of the file may be left out. ArchKeys: the
+// architecture's own keys, bounded.
 //
 // A tensor that a file has and we do not use would change every answer without a word, so it is an
 // error: the family is not the one that the file names, or a variant of it that we do not compute.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>

@@ -1,4 +1,4 @@
-#include "engine/model/blocks.h"
+#include "engine/model/tensor_table.h"
 
 #include <cstring>
 #include <limits>
