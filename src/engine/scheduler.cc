@@ -163,15 +163,15 @@ class Planner {
             n = std::min(n, limits_.prefill_chunk - out_.n_rows[i]);
         if (seq(i).all_logits) n = std::min(n, n_logits_left_);
         if (n <= 0) return;
-        const std::int64_t n_held = seq(i).n_tokens + out_.n_rows[i];
-        const std::int64_t n_granted = bank_.allowed(i, n_held + n, limits_.n_blocks) - n_held;
-        if (n_granted < n) ++out_.n_refused;
-        if (n_granted <= 0) return;
-        bank_.hold(i, n_held + n_granted);
-        out_.n_rows[i] += n_granted;
-        out_.n_rows_total += n_granted;
-        n_left_ -= n_granted;
-        if (seq(i).all_logits) n_logits_left_ -= n_granted;
+        const std::int64_t n_before = seq(i).n_tokens + out_.n_rows[i];
+        const std::int64_t n_more = bank_.allowed(i, n_before + n, limits_.n_blocks) - n_before;
+        if (n_more < n) ++out_.n_refused;
+        if (n_more <= 0) return;
+        bank_.hold(i, n_before + n_more);
+        out_.n_rows[i] += n_more;
+        out_.n_rows_total += n_more;
+        n_left_ -= n_more;
+        if (seq(i).all_logits) n_logits_left_ -= n_more;
     }
 
     // Requests come in as long as every prompt at hand, whole, and the next one's have blocks.

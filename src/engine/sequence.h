@@ -35,7 +35,6 @@ struct Sequence {
     std::int64_t n_shareable() const { return (n_prompt - 1) / model::kBlockTokens; }
     SeqState state() const;
 
-    SeqId id;
     std::vector<TokenId> tokens;  // the prompt, then what was generated
     std::int64_t n_prompt = 0, n_generated = 0;
     std::int64_t n_new_max = 0;  // tokens to generate at most
@@ -46,7 +45,8 @@ struct Sequence {
     bool ignore_end = false;
     TextStream text;
     KvTable table;
-    // Sequences submitted together with equal prompts: the id of the first of them; -1: none are.
+    // Sequences submitted together with equal prompts have one number: how many sequences were
+    // accepted before the first of them. -1: no other has this prompt.
     std::int64_t group = -1;
     std::int64_t n_cached = 0;         // prompt tokens that a sibling computed
     std::shared_ptr<OutputSink> sink;  // generation

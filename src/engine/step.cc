@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <utility>
 
 #include "base/check.h"
@@ -60,13 +61,12 @@ Status StepLoop::enqueue(std::vector<SequencePtr> seqs) {
                                         n_inside_, n_new, options_.n_parallel + options_.n_queue),
                       .retry_after_s = 1});
         n_inside_ += n_new;
-        const std::int64_t first_id = next_id_;
         for (SequencePtr& seq : seqs) {
             seq->submitted_ns = now_ns;
-            seq->id = SeqId(next_id_++);
-            if (seq->group >= 0) seq->group += first_id;
+            if (seq->group >= 0) seq->group += n_accepted_;
             inbox_.push_back(std::move(seq));
         }
+        n_accepted_ += n_new;
     }
     wake_.notify_one();
     return {};
@@ -77,8 +77,8 @@ Status StepLoop::submit(std::vector<Request> requests) {
     for (Request& request : requests) {
         HEARTH_TRY(auto seq, make_sequence(std::move(request), machine_.tokenizer, machine_.n_vocab,
                                            options_.n_ctx));
-        // Equal prompts stand side by side. Groups are named by place until enqueue() knows the
-        // ids.
+        // Equal prompts stand side by side. Groups are numbered by place among these until
+        // enqueue() knows how many were accepted before.
         if (!seqs.empty() && seq->n_shareable() > 0 && seqs.back()->tokens == seq->tokens) {
             if (seqs.back()->group < 0) seqs.back()->group = std::int64_t(seqs.size()) - 1;
             seq->group = seqs.back()->group;

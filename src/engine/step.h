@@ -25,7 +25,6 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <future>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -117,8 +116,8 @@ class StepLoop {
     std::condition_variable wake_;
     std::vector<SequencePtr> inbox_;
     EngineStats published_;
-    std::int64_t n_inside_ = 0;  // accepted and not retired
-    std::int64_t next_id_ = 0;
+    std::int64_t n_inside_ = 0;    // accepted and not retired
+    std::int64_t n_accepted_ = 0;  // ever
     bool stopping_ = false;
 };
 

@@ -26,7 +26,7 @@ CpuRouting::CpuRouting(std::int64_t max_rows, std::int64_t n_expert, std::int64_
     first_.resize(experts + 1);
     active_.resize(experts);
     next_.resize(experts);
-    parts_.resize(experts * kMaxShared + 1);
+    parts_.resize(experts * kMaxShared);
 }
 
 std::size_t CpuRouting::bytes() const {

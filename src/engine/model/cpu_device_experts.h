@@ -20,11 +20,11 @@ namespace hearth::model {
 class CpuRouting final : public Routing {
   public:
     CpuRouting(std::int64_t max_rows, std::int64_t n_expert, std::int64_t n_used);
-    std::int64_t n_expert() const override { return n_expert_; }
-    std::int64_t n_used() const override { return n_used_; }
+    std::int64_t n_expert() const { return n_expert_; }
+    std::int64_t n_used() const { return n_used_; }
 
     std::size_t bytes() const;
-    // Errors: none; Requires: n_rows <= max_rows.
+    // Requires: n_rows <= max_rows.
     void begin(std::int64_t n_rows);
     // Experts and weights of a row, to be written; then group() derives the slots.
     std::int32_t* experts(std::int64_t row) { return experts_.data() + row * n_used_; }
@@ -44,7 +44,8 @@ class CpuRouting final : public Routing {
     // Experts that have slots, ascending.
     std::int64_t n_active() const { return n_active_; }
     std::int64_t active(std::int64_t i) const { return active_[std::size_t(i)]; }
-    // Room for the first part of every active expert's work, and the end: [n_active + 1].
+    // Room for the first part of each weight's work with each active expert:
+    // [ws.size(), n_active] of one matmul_experts.
     std::int64_t* parts() const { return parts_.data(); }
 
   private:
@@ -57,7 +58,7 @@ class CpuRouting final : public Routing {
     std::vector<std::int64_t> first_;          // [n_expert + 1]
     std::vector<std::int64_t> active_;         // [n_expert]
     std::vector<std::int64_t> next_;           // [n_expert], while grouping
-    mutable std::vector<std::int64_t> parts_;  // [n_expert * kMaxShared + 1], of one matmul_experts
+    mutable std::vector<std::int64_t> parts_;  // [kMaxShared * n_expert]
 };
 
 }  // namespace hearth::model

@@ -21,7 +21,7 @@ namespace hearth::model {
 
 // A weight matrix [N, K] (a vector has N = 1) in one of the device's formats and layouts.
 struct Weight {
-    const void* data = nullptr;  // device memory; for the CPU, the mapped file (or a repacked copy)
+    const void* data = nullptr;  // device memory; for the CPU, the mapped file or a copy
     std::size_t row_bytes = 0;
     std::int64_t n = 0, k = 0;
     const void* format = nullptr;  // the device's own descriptor of type and layout
@@ -52,7 +52,8 @@ struct KvShape {
 // 16 tokens of 8 heads of 64 f16 values are 16 KiB: long enough to stream, short enough that
 // half-filled last blocks waste little.
 inline constexpr std::int64_t kBlockTokens = 16;
-// Attention over keys is cut in pieces of this many, merged in order (exactness: see STYLE.md §9).
+// Attention over keys is cut in pieces of this many, merged in order (exactness:
+// docs/ARCHITECTURE.md).
 inline constexpr std::int64_t kAttentionPiece = 256;
 
 // Consecutive rows of a step that belong to one sequence. Row i has position pos + i and sees the
@@ -78,15 +79,13 @@ struct RopeParams {
 };
 
 // Which experts each row of a step goes through, and with what weights: written by route(), read by
-// matmul_experts() and combine_experts(). It also holds the order of the step's T * n_used slots, a
-// slot being one row's visit to one expert. The order is the device's own (the CPU's groups slots
-// by expert); a matrix of slots means nothing but to the verbs that take the same routing, and to
-// those that treat rows alone (silu_mul).
+// matmul_experts(), matmul_slots() and combine_experts(). It also holds the order of the step's T *
+// n_used slots, a slot being one row's visit to one expert. The order is the device's own (the
+// CPU's groups slots by expert); a matrix of slots means nothing but to the verbs that take the
+// same routing, and to those that treat rows alone (silu_mul).
 class Routing {
   public:
     virtual ~Routing() = default;
-    virtual std::int64_t n_expert() const = 0;
-    virtual std::int64_t n_used() const = 0;
 };
 
 // Experts are the n_used greatest of a row's logits, rank 0 the greatest, equal ones in the order
@@ -114,7 +113,8 @@ class Device {
     virtual Result<std::unique_ptr<KvStore>> make_kv(const KvShape& shape) = 0;
     // Zeroed f32 scratch of the device, freed with it. Only at load: nothing allocates in a step.
     virtual Mat make_mat(std::int64_t rows, std::int64_t cols) = 0;
-    // Called once after load, so that activations of the widest matmul have their room.
+    // Only at load, so that activations of the widest matmul have their room. May be called again;
+    // the greatest counts.
     virtual void reserve(std::int64_t rows, std::int64_t k) = 0;
     // The same for rope over heads of which n_rot values turn; without it the first step learns
     // that.

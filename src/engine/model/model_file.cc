@@ -1,6 +1,7 @@
 #include "engine/model/model_file.h"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>

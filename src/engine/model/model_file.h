@@ -4,7 +4,7 @@
 // and whoever shortens it takes pages away, so that the next touch raises SIGBUS. Three things
 // follow:
 //
-// - Nothing that decides where we read or write comes from the map: Model reads header, metadata
+// - Nothing that decides where we read or write comes from the map: Shards reads header, metadata
 //   and tensor table from a copy (gguf.h, head_bytes). What stays in the map is weights, and
 //   kernels take any bits for numbers.
 // - A page that is gone becomes a page of zeros, and the kernel that touched it goes on. A SIGBUS
@@ -17,8 +17,6 @@
 //
 // Thread: open and close from any; the handler runs in the thread that touched the page.
 #pragma once
-
-#include <sys/stat.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -40,7 +38,6 @@ class ModelFile {
     ~ModelFile();
 
     std::span<const std::byte> bytes() const { return map_.bytes(); }
-    const std::string& path() const { return path_; }
     // Costs an fstat. Errors: invalid_request, naming the file.
     Status unchanged() const;
 

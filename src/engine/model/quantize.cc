@@ -39,7 +39,7 @@ constexpr QuantizeType kTypes[] = {
 };
 
 // What a row takes when its length is no multiple of the format's block.
-std::uint32_t narrower(std::uint32_t type) {
+std::uint32_t of_smaller_blocks(std::uint32_t type) {
     switch (type) {
         case kQ4_K:
             return kQ5_0;
@@ -156,7 +156,7 @@ class Quantizer {
             type = type_.more;
         const std::int64_t row = tensor.shape.back();
         const std::uint32_t wanted = type;
-        while (row % hearth_type_shape_find(type)->block != 0) type = narrower(type);
+        while (row % hearth_type_shape_find(type)->block != 0) type = of_smaller_blocks(type);
         if (type != wanted)
             report_.fallbacks.push_back(format("{}: rows of {}, {} instead of {}", tensor.name, row,
                                                hearth_type_shape_find(type)->name,
@@ -382,9 +382,6 @@ Result<QuantizeReport> quantize(const Gguf& in, const std::string& out_path,
     if (in.tensors().empty())
         return fail(ErrorKind::invalid_request,
                     "the file holds no tensors; there is nothing to quantize");
-    if (in.version() < 2)
-        return fail(ErrorKind::invalid_request,
-                    "GGUF version 1 cannot be copied; convert it first");
     return Quantizer(in, type, pool).run(out_path, progress);
 }
 

@@ -117,12 +117,6 @@ Status Shards::open_rest(const ShardName& name, std::int64_t count) {
     return {};
 }
 
-std::size_t Shards::bytes() const {
-    std::size_t n = 0;
-    for (const ModelFile& file : files_) n += file.bytes().size();
-    return n;
-}
-
 std::string Shards::sha256() const {
     if (files_.size() == 1) return sha256_hex(files_[0].bytes());
     std::string digests;

@@ -36,8 +36,6 @@ class Shards {
     static Result<Shards> open(const std::string& path);
     // All tensors. Requires: this object outlives it.
     const Gguf& gguf() const { return *gguf_; }
-    std::size_t n_files() const { return files_.size(); }
-    std::size_t bytes() const;  // of all files
     // Of the file; of several, the SHA-256 of the parts' lower-case digests, one on a line, in
     // order.
     std::string sha256() const;
