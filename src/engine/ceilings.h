@@ -35,7 +35,8 @@ struct Ceilings {
 
 class CeilingProbe {
   public:
-    // Takes the buffer: 1 GiB, or a quarter of the memory at hand where that is less.
+    // Takes the buffer: 1 GiB, or a quarter of the memory at hand where that is less. n_threads 0:
+    // one per usable core.
     // Errors: invalid_request for an ISA that is unknown or unsupported; does_not_fit when less
     // than 64 MiB would be left for the buffer, which caches could hold.
     static Result<std::unique_ptr<CeilingProbe>> make(const std::string& isa, int n_threads,
@@ -43,7 +44,7 @@ class CeilingProbe {
     ~CeilingProbe();
     CeilingProbe(const CeilingProbe&) = delete;
 
-    // About 0.1 s: the median of a few rounds of each.
+    // The median of three rounds of each. Takes three reads of the buffer and about 50 ms.
     Ceilings measure();
     int n_threads() const { return pool_.n_threads(); }
     std::string_view isa() const;

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -98,7 +97,7 @@ struct Request {
 struct EngineOptions {
     std::int64_t n_ctx = 0;             // 0: what the model was trained for, at most 8192
     std::int64_t n_parallel = 8;        // sequences that step together
-    std::int64_t n_batch_tokens = 512;  // rows of a step
+    std::int64_t n_batch_tokens = 512;  // rows of a step; raised to n_parallel where it is less
     std::int64_t n_queue = 128;         // requests beyond n_parallel before `overloaded`
     std::string kv_type = "f16";        // f32, f16, bf16 or q8_0
     std::int64_t prefill_chunk = 0;     // tests: a step's prompt tokens of one sequence; 0: no cap
@@ -131,8 +130,10 @@ struct MemoryPlan {
 
 class Engine {
   public:
-    // Loads the model and starts the thread. Errors: what Model::load says; does_not_fit with the
-    // arithmetic when KV and buffers exceed the memory at hand.
+    // Loads the model and starts the thread. Errors: invalid_request for an option out of its
+    // bounds, a KV type that the device or the model's heads do not take, or n_blocks below one
+    // context; what Model::load says; does_not_fit with the arithmetic when KV and buffers exceed
+    // the memory at hand; internal when the thread cannot be started.
     static Result<std::unique_ptr<Engine>> start(const model::ModelSource& source,
                                                  std::unique_ptr<model::Device> device,
                                                  const EngineOptions& options,
@@ -141,7 +142,8 @@ class Engine {
 
     // Any thread. Errors: invalid_request for an empty prompt, an id beyond the vocabulary,
     // sampling or stop strings without a meaning; context_overflow with exact counts when prompt +
-    // 1 > n_ctx; overloaded for a full queue. After an error the sink is never called.
+    // 1 > n_ctx; overloaded for a full queue; cancelled while the engine shuts down. After an error
+    // the sink is never called.
     virtual Status submit(Request request) = 0;
     // All of them or, on an error, none: the n answers of one request stand or fall together. Equal
     // prompts are computed once where their sequences run side by side: the others take its whole
@@ -151,7 +153,8 @@ class Engine {
 
     // Log-probability of each token of ids after the first (n - 1 numbers), and the best top_n of
     // each place. Waits; any thread but the engine's. Steps beside the running sequences.
-    // Errors: as submit; context_overflow when ids are more than n_ctx.
+    // Errors: as submit; context_overflow when ids are more than n_ctx; cancelled when the engine
+    // shuts down meanwhile; internal when logits are no numbers, or the model file has changed.
     struct Scores {
         std::vector<float> logprobs;
         std::vector<std::vector<TokenScore>> top;

@@ -16,6 +16,9 @@ namespace {
 // Most answers need few candidates: ranks are sorted out in portions that grow by a factor of 8.
 constexpr std::int64_t kFirstRanks = 64;
 
+// The logit of a token that cannot be drawn.
+constexpr float kBanned = -std::numeric_limits<float>::infinity();
+
 struct Best {
     float logit;
     std::int32_t id;
@@ -42,10 +45,6 @@ std::unexpected<Error> bad_field(const char* name, std::string message) {
     return fail(
         Error{.kind = ErrorKind::invalid_request, .message = std::move(message), .param = name});
 }
-
-}  // namespace
-
-namespace {
 
 Status check_penalties(const Sampling& s, std::int64_t n_vocab) {
     if (!(s.repeat_penalty > 0 && s.repeat_penalty <= kMaxRepeatPenalty))
@@ -120,7 +119,6 @@ Sampler::Sampler(std::int64_t n_vocab)
 
 // The logits with biases and penalties, into adjusted_. -infinity stays what it is.
 void Sampler::adjust(std::span<const float> logits, const Sampling& s, const History& history) {
-    constexpr float kBanned = -std::numeric_limits<float>::infinity();
     CHECK(logits.size() == adjusted_.size());
     std::copy(logits.begin(), logits.end(), adjusted_.begin());
     for (const TokenBias& b : s.logit_bias) {
@@ -157,7 +155,6 @@ void Sampler::adjust(std::span<const float> logits, const Sampling& s, const His
 
 // Where some biases say "only these", bans all other tokens.
 void Sampler::force(const Sampling& s, std::span<const float> logits) {
-    constexpr float kBanned = -std::numeric_limits<float>::infinity();
     std::int64_t n_forced = 0;
     for (const TokenBias& b : s.logit_bias) {
         if (b.bias < kMaxBias || logits[std::size_t(b.id.value)] == kBanned) continue;
@@ -255,6 +252,7 @@ Result<TokenId> Sampler::draw(std::span<const float> logits, const Sampling& sam
             if (sum < sampling.top_p * mass) continue;
             if (i + 1 < n_keep) mass = sum;
             n_keep = i + 1;
+            break;
         }
     }
     if (sampling.min_p > 0) {

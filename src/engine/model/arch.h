@@ -46,12 +46,14 @@ class Network {
   public:
     virtual ~Network() = default;
     // Logits [logit_rows.size(), V] for the step, valid until the next call. Writes the rows' keys
-    // and values into kv. Requires: T <= the max_rows given to load; ids within the vocabulary.
+    // and values into kv. Requires: 1 <= T <= max_rows and logit_rows.size() <= max_logits of what
+    // load was given; ids within the vocabulary.
     virtual std::span<const float> forward(Device& device, KvStore& kv, const Step& step) = 0;
 };
 
 struct Arch {
     const char* name;  // "llama"
+    // Errors: not_found or invalid_request, naming the key.
     Result<Config> (*read_config)(const Gguf&);
     // Scratch is allocated here. Errors: invalid_request or not_found, naming the tensor;
     // does_not_fit where scratch would be beyond the limits.
@@ -60,6 +62,6 @@ struct Arch {
 };
 extern const Arch* const arch_table[];
 extern const std::size_t arch_table_size;
-const Arch* find_arch(std::string_view name);
+const Arch* find_arch(std::string_view name);  // null: unknown
 
 }  // namespace hearth::model

@@ -231,8 +231,8 @@ struct Placed {
     std::uint64_t offset = 0, size = 0;
 };
 
-// Bytes of a tensor; 0 if its type is unknown, its rows are not whole blocks, or a product
-// overflows.
+// Bytes of a tensor. Errors: invalid_request, naming it, if its type is unknown, its rows are not
+// whole blocks, or a product overflows.
 Result<std::uint64_t> byte_size(const GgufTensor& tensor) {
     const hearth_type_shape* shape = hearth_type_shape_find(tensor.type);
     if (!shape)

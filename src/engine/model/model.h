@@ -40,9 +40,12 @@ bool is_of_experts(const GgufTensor& tensor);
 
 class Model {
   public:
-    // Tokenizer and metadata only. Enough for tokenize and template commands.
+    // Tokenizer and metadata only. Enough for tokenize and template commands. Errors: as
+    // Shards::open, Gguf::parse and make_tokenizer; messages begin with the model's name.
     static Result<std::unique_ptr<Model>> open(const ModelSource& source);
-    // Everything. Checks tensors against the config; messages name the tensor.
+    // Everything. Checks tensors against the config. Errors: as open and unchanged; invalid_request
+    // for an unknown architecture or a key out of bounds, not_found or invalid_request for a
+    // tensor, which is named; does_not_fit for buffers beyond the limits.
     static Result<std::unique_ptr<Model>> load(const ModelSource& source, Device& device,
                                                const LoadOptions& options);
 

@@ -51,9 +51,8 @@ class Tokenizer {
 
     std::int64_t n_vocab() const { return std::int64_t(texts_.size()); }
     bool is_valid(TokenId id) const { return id.value >= 0 && id.value < n_vocab(); }
-    std::string_view text(TokenId id) const {
-        return texts_[std::size_t(id.value)];
-    }  // as in the file
+    // As in the file. Requires, here and for type(): is_valid(id).
+    std::string_view text(TokenId id) const { return texts_[std::size_t(id.value)]; }
     TokenType type(TokenId id) const { return types_[std::size_t(id.value)]; }
     std::optional<TokenId> bos() const { return bos_; }
     std::optional<TokenId> eos() const { return eos_; }

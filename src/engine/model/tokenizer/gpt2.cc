@@ -127,7 +127,7 @@ Status Gpt2Tokenizer::read_merges(const Gguf& gguf) {
     HEARTH_TRY(const auto merges, gguf.texts("tokenizer.ggml.merges"));
     merges_.reset(merges.size());
     std::string joined;
-    std::int32_t id = -1;  // result of the merge before
+    std::int32_t id = -1;  // result of the merge before; -1: none
     for (std::size_t i = 0; i < merges.size(); ++i) {
         const std::string_view merge = merges[i];
         const std::size_t gap = merge.find(' ', 1);
@@ -142,9 +142,10 @@ Status Gpt2Tokenizer::read_merges(const Gguf& gguf) {
         joined.assign(merge.substr(0, gap));
         joined += merge.substr(gap + 1);
         // Vocabularies list the results of merges in the merges' order, nearly always.
-        const bool in_order = std::size_t(id) + 1 < texts_.size() && is_plain(id + 1) &&
-                              texts_[std::size_t(id) + 1] == joined;
-        id = in_order ? id + 1 : index.find(joined);
+        const auto next = std::size_t(id + 1);
+        const bool in_order =
+            next < texts_.size() && is_plain(std::int32_t(next)) && texts_[next] == joined;
+        id = in_order ? std::int32_t(next) : index.find(joined);
         if (id >= 0) merges_.add(left, right, {std::int32_t(i), id});
     }
     if (rule_->whole_words) words_ = std::move(index);
