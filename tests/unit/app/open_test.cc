@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/log.h"
 #include "support/data.h"
 
 namespace hearth::app {
@@ -18,7 +17,6 @@ struct Caller final : serve::ExchangeClient {
 };
 
 TEST(OwnedHouse, requests_that_wait_for_a_prep_thread_hear_their_end) {
-    set_log(LogLevel::off);
     const std::string folder = test::temp_folder();
     constexpr int kRequests = 200;
     std::atomic<int> n_terminal = 0;

@@ -6,13 +6,11 @@
 #include <future>
 #include <stdexcept>
 
-#include "base/log.h"
-
 namespace hearth::serve {
 namespace {
 
 TEST(PrepPool, work_that_throws_ends_neither_the_thread_nor_the_program) {
-    set_log(LogLevel::off);
+    testing::internal::CaptureStderr();
     PrepPool pool(1);
     auto held = std::make_shared<int>(0);
     const std::weak_ptr<int> weak = held;
@@ -20,6 +18,7 @@ TEST(PrepPool, work_that_throws_ends_neither_the_thread_nor_the_program) {
     std::promise<bool> dropped;
     ASSERT_TRUE(pool.post([&] { dropped.set_value(weak.expired()); }));
     EXPECT_TRUE(dropped.get_future().get()) << "what the work held lives on";
+    EXPECT_NE(testing::internal::GetCapturedStderr().find("prep_work_threw"), std::string::npos);
 }
 
 TEST(PrepPool, close_runs_what_is_queued_and_refuses_what_comes_later) {

@@ -102,6 +102,21 @@ TEST_F(ServedHouse, a_request_that_is_answered_is_not_open_any_more) {
     EXPECT_TRUE(eventually([&] { return h.metrics.open_requests == 0; }));
 }
 
+TEST_F(ServedHouse, a_request_that_nobody_can_prepare_is_a_503_like_any_other_answer) {
+    start({});
+    h.prep.close();
+    Peer peer(port);
+    peer.send(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+        "Origin: http://localhost:3000\r\n\r\n{}");
+    const std::string head = peer.head();
+    EXPECT_TRUE(head.starts_with("http/1.1 503 ")) << head;
+    EXPECT_TRUE(has(head, "\r\nretry-after: 2")) << head;
+    EXPECT_TRUE(has(head, "\r\nx-hearth-request-id: req-")) << head;
+    EXPECT_TRUE(has(head, "\r\naccess-control-allow-origin: http://localhost:3000")) << head;
+    EXPECT_TRUE(eventually([&] { return h.metrics.open_requests == 0; }));
+}
+
 TEST_F(ServedHouse, every_answer_has_an_id_and_a_page_may_read_it) {
     start({});
     const std::string page = "Host: localhost\r\nOrigin: http://localhost:3000\r\n\r\n";
