@@ -12,6 +12,7 @@
 #include "backend/upstream.h"
 #include "base/format.h"
 #include "chat/dialect.h"
+#include "net/http_server.h"
 
 namespace hearth::backend {
 namespace {
@@ -77,10 +78,6 @@ const char* path_problem(std::string_view path) {
         rest.remove_prefix(slash == std::string_view::npos ? rest.size() : slash);
     }
     return "";
-}
-
-bool is_loopback(const std::string& host) {
-    return host == "localhost" || host == "::1" || (host.starts_with("127.") && is_ipv4(host));
 }
 
 bool is_name(std::string_view name) {
@@ -166,7 +163,8 @@ Status check(UpstreamConfig& config) {
     const auto base = parse_base_url(config.base_url);
     if (!base) return refuse(base.error().message);
     const egress::Destination& to = base->destination;
-    if (config.tier == route::Tier::cloud && !to.tls && !is_loopback(to.host))
+    if (config.tier == route::Tier::cloud && !to.tls && to.host != "localhost" &&
+        !net::is_loopback(to.host))
         return refuse(
             format("tier cloud over plain http would show prompts and the key to "
                    "everyone on the way to {}; use https, or tier fleet for a server of "

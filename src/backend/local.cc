@@ -240,7 +240,7 @@ void LocalBackend::start(Job job) {
         if (request.raw)
             parser = std::make_unique<PlainParser>(i);
         else
-            parser = format_->new_parser_for(format_model_, request, prompt->text, i);
+            parser = format_->new_parser(format_model_, request, prompt->text, i);
         r.sink = std::make_shared<AnswerSink>(answers, i, std::move(parser));
         requests.push_back(std::move(r));
     }

@@ -1,7 +1,8 @@
 // BoundedQueue: how rooms hand values from thread to thread.
 //
 // Thread:     any number of producers and consumers.
-// Invariants: size() <= capacity; after close() nothing is accepted, and pop() drains, then ends.
+// Invariants: at most capacity values wait; after close() nothing is accepted, and pop() drains,
+// then ends.
 #pragma once
 
 #include <condition_variable>
@@ -32,12 +33,10 @@ class BoundedQueue {
     std::optional<T> pop() {
         std::unique_lock lock(mutex_);
         ready_.wait(lock, [&] { return closed_ || !items_.empty(); });
-        return take_front();
-    }
-
-    std::optional<T> try_pop() {
-        const std::lock_guard lock(mutex_);
-        return take_front();
+        if (items_.empty()) return std::nullopt;
+        std::optional<T> value(std::move(items_.front()));
+        items_.pop_front();
+        return value;
     }
 
     void close() {
@@ -48,21 +47,9 @@ class BoundedQueue {
         ready_.notify_all();
     }
 
-    std::size_t size() const {
-        const std::lock_guard lock(mutex_);
-        return items_.size();
-    }
-
   private:
-    std::optional<T> take_front() {
-        if (items_.empty()) return std::nullopt;
-        std::optional<T> value(std::move(items_.front()));
-        items_.pop_front();
-        return value;
-    }
-
     const std::size_t capacity_;
-    mutable std::mutex mutex_;  // guards everything below; held for moves only
+    std::mutex mutex_;  // guards everything below; held for moves only
     std::condition_variable ready_;
     std::deque<T> items_;
     bool closed_ = false;

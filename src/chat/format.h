@@ -1,8 +1,8 @@
-// Format: the waist ↔ a model's text. Renders a request as the prompt text that the model was trained
-// on, and parses what it writes back into deltas (thinking, tool calls, text). Pure.
+// Format: the waist ↔ a model's text. Renders a request as the prompt text that the model was
+// trained on, and parses what it writes back into deltas (thinking, tool calls, text). Pure.
 //
-// `format_jinja` renders the model's own chat template; formats with parsers of their own (tool-call
-// syntaxes) are further files of chat/formats.
+// `format_jinja` renders the model's own chat template; formats with parsers of their own
+// (tool-call syntaxes) are further files of chat/formats.
 #pragma once
 
 #include <memory>
@@ -32,7 +32,8 @@ struct FormatModel {
 Status prepare(FormatModel& model);
 
 // Parses one answer's text as it arrives: text, thinking and tool calls come out in order, and what
-// turns out not to be a well-formed call comes out as text. Nothing is lost but the call's own markup.
+// turns out not to be a well-formed call comes out as text. Nothing is lost but the call's own
+// markup.
 class AnswerParser {
   public:
     virtual ~AnswerParser() = default;
@@ -48,12 +49,10 @@ struct Format {
     bool (*matches)(const FormatModel&);
     // Errors: invalid_request when the template refuses the messages (its words in the message).
     Result<std::string> (*render)(const FormatModel&, const ChatRequest&);
-    std::unique_ptr<AnswerParser> (*new_parser)(const ChatRequest&, std::int64_t answer_index);
-    // The same, knowing the model and the prompt that render() gave: also parses thinking, which a
-    // template may mention and a prompt may have opened.
-    std::unique_ptr<AnswerParser> (*new_parser_for)(const FormatModel&, const ChatRequest&,
-                                                    std::string_view prompt,
-                                                    std::int64_t answer_index);
+    // prompt: what render() gave. Thinking is parsed where the template mentions it, and may have
+    // been opened by the prompt.
+    std::unique_ptr<AnswerParser> (*new_parser)(const FormatModel&, const ChatRequest&,
+                                                std::string_view prompt, std::int64_t answer_index);
 };
 
 extern const Format* const format_table[];

@@ -1,9 +1,10 @@
 // TaggedParser: answers that mark calls as <tool_call>{"name", "arguments"}</tool_call> and
 // thinking as <think>…</think>, which is what most open models do.
 //
+// clang-format off
 //   text ──<think>──▶ thinking ──</think>──▶ text        (the first thing of an answer only)
-//   text ──<tool_call>──▶ call ──</tool_call>──▶ text    (the tag counts outside of JSON strings
-//   only)
+//   text ──<tool_call>──▶ call ──</tool_call>──▶ text    (the tag counts outside JSON strings only)
+// clang-format on
 //
 // Text that may still become a tag is held back. One newline before and one after a call belong to
 // its markup. A call is shown when it is complete; if its text is no call it comes out as text,

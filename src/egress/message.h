@@ -67,7 +67,8 @@ Result<std::string> encode(const Message& message);
 // Errors: internal, saying which field is wrong.
 Result<Message> decode(std::string_view bytes);
 
-// Text cut to kTextBytesMax, control characters replaced: it may quote what a server said.
+// The first third of kTextBytesMax, because repairing what is not UTF-8 may make three bytes of
+// one; control characters are replaced: it may quote what a server said.
 std::string clip_text(std::string_view text);
 
 // What came in one packet. An end of the channel is an empty packet without descriptor.

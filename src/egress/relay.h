@@ -59,10 +59,8 @@ class Relay {
     }
     int local_fd() const { return local_.get(); }
     int remote_fd() const { return remote_.get(); }
-    std::uint64_t id() const { return request_.id; }
     const RequestMessage& request() const { return request_; }
     bool done() const { return state_ == State::done; }
-    bool resolving() const { return state_ == State::resolving; }
     std::optional<AnswerMessage> take_answer() { return std::exchange(answer_, std::nullopt); }
     std::optional<ReceiptMessage> take_receipt() { return std::exchange(receipt_, std::nullopt); }
 

@@ -68,7 +68,7 @@ Result<Slot> take_slot(const std::string& folder) {
             return io_error("lock", lock_path);
         }
         HEARTH_CHECK_OK(make_file(stem + ".db"));
-        return Slot{.index = k, .lock = std::move(lock), .path = stem + ".db"};
+        return Slot{.lock = std::move(lock), .path = stem + ".db"};
     }
     return fail(ErrorKind::overloaded,
                 format("{} processes write journals in {} already", kSlotsMax, folder));

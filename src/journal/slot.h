@@ -1,8 +1,10 @@
 // Slot: the file that one process writes. The folder holds
 //
-//   journal-<k>.db, -wal, -shm        SQLite's files, k = 0, 1, …, 63 in decimal without leading
-//   zeros journal-<k>.lock                  empty; flock'ed by the process that writes slot k
-//   journal-<k>.damaged-<t>.db, …     set aside, never read again by this program
+// clang-format off
+//   journal-<k>.db, -wal, -shm      SQLite's files, k = 0, 1, …, 63 in decimal
+//   journal-<k>.lock                empty; flock'ed by the process that writes slot k
+//   journal-<k>.damaged-<t>.db, …   set aside, never read again by this program
+// clang-format on
 //
 // The kernel drops the lock when the process ends in whatever way, so that a slot is never lost.
 #pragma once
@@ -17,7 +19,6 @@
 namespace hearth::journal {
 
 struct Slot {
-    int index = 0;
     Fd lock;
     std::string path;  // of the .db
 };

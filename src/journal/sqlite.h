@@ -1,9 +1,8 @@
 // Database, Statement: the few words of SQLite that the journal uses, with Results instead of
 // codes.
 //
-// Thread: a Database belongs to the thread that uses it; SQLite is compiled threadsafe, ours is
-// opened
-//         without its mutexes.
+// Thread: a Database belongs to the thread that uses it. SQLite is compiled threadsafe; ours is
+//         opened without its mutexes.
 #pragma once
 
 #include <cstdint>

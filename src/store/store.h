@@ -43,8 +43,6 @@ class Store {
     // Built-in models, then the folder's by name. A folder that is not there has none.
     Result<std::vector<ModelEntry>> list() const;
 
-    const std::string& folder() const { return folder_; }
-
   private:
     Result<model::ModelSource> resolve_path(const std::string& path) const;
     Result<model::ModelSource> not_found(const std::string& model) const;

@@ -44,7 +44,8 @@ Json call_json(const ToolCall& call) {
     return out;
 }
 
-// Call ids to names of functions: templates ask a result for its function, the wire has only the id.
+// Call ids to names of functions: templates ask a result for its function, the wire has only the
+// id.
 using CallNames = std::unordered_map<std::string_view, std::string_view>;
 
 CallNames call_names(const ChatRequest& request) {
@@ -140,12 +141,8 @@ bool may_call(const ChatRequest& request) {
     return !request.tools.empty() && request.tool_choice.kind != ToolChoice::Kind::none;
 }
 
-std::unique_ptr<AnswerParser> new_parser(const ChatRequest& request, std::int64_t answer_index) {
-    return make_tagged_parser(request, answer_index, {.calls = may_call(request)});
-}
-
-std::unique_ptr<AnswerParser> new_parser_for(const FormatModel& model, const ChatRequest& request,
-                                             std::string_view prompt, std::int64_t answer_index) {
+std::unique_ptr<AnswerParser> new_parser(const FormatModel& model, const ChatRequest& request,
+                                         std::string_view prompt, std::int64_t answer_index) {
     const std::size_t end = prompt.find_last_not_of(" \t\r\n");
     return make_tagged_parser(request, answer_index,
                               {.calls = may_call(request),
@@ -168,7 +165,6 @@ const Format format_jinja = {
     .matches = matches,
     .render = render,
     .new_parser = new_parser,
-    .new_parser_for = new_parser_for,
 };
 
 }  // namespace hearth::chat

@@ -62,7 +62,7 @@ std::string parsed(const std::string& answer, std::size_t piece, FinishReason& r
     model.chat_template = thinking ? "<think>" : "x";
     ChatRequest request = with_tool();
     if (!with_tools) request.tools.clear();
-    const auto parser = jinja_format(model).new_parser_for(model, request, prompt, 0);
+    const auto parser = jinja_format(model).new_parser(model, request, prompt, 0);
     std::vector<Event> events;
     for (std::size_t at = 0; at < answer.size(); at += piece) {
         for (Event& e : parser->feed(answer.substr(at, piece))) events.push_back(std::move(e));

@@ -387,14 +387,14 @@ TEST(Journal, all_slots_taken_is_overloaded) {
     for (int k = 0; k < kSlotsMax; ++k) {
         auto slot = take_slot(folder);
         ASSERT_TRUE(slot) << slot.error().message;
-        EXPECT_EQ(slot->index, k);
+        EXPECT_EQ(slot->path, format("{}/journal-{}.db", folder, k));
         slots.push_back(std::move(*slot));
     }
     const auto journal = Journal::open({.folder = folder, .sync = Sync::none});
     ASSERT_FALSE(journal);
     EXPECT_EQ(journal.error().kind, ErrorKind::overloaded);
     slots.erase(slots.begin() + 5);
-    EXPECT_EQ(take_slot(folder)->index, 5);
+    EXPECT_EQ(take_slot(folder)->path, folder + "/journal-5.db");
 }
 
 TEST(Journal, a_clock_set_back_keeps_the_order_of_writing) {

@@ -1,5 +1,4 @@
-// The parts of dialect_openai, one file each; the descriptor and the shapes of errors are in
-// ../openai.cc.
+// The parts of dialect_openai, one file each; the descriptor is in ../openai.cc.
 //
 // Source: the OpenAI API specification, paths /chat/completions; extensions as llama-server and
 // vLLM name them.
@@ -22,7 +21,7 @@ Result<std::vector<Message>> read_messages(const Json& messages);               
 std::unique_ptr<WriteState> new_write_state(const ChatRequest&, const ResponseHead&);
 std::string write_event(WriteState&, const Event&);  // write_stream.cc
 std::string write_response(const ChatRequest&, const ResponseHead&, std::span<const Event> events);
-std::string write_error(const Error&, int http_status);
+std::string write_error(const Error&, int http_status);  // write_error.cc
 
 // Client side.
 std::string upstream_path(const ChatRequest&);

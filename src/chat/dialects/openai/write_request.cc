@@ -3,7 +3,6 @@
 //
 // The limit on output goes out as max_completion_tokens: max_tokens is deprecated, and reasoning
 // models refuse it.
-#include "base/utf8.h"
 #include "chat/dialects/openai/openai.h"
 
 namespace hearth::chat::openai {

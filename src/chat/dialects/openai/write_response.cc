@@ -1,5 +1,4 @@
 // A complete answer as one chat.completion object, and the pieces that the stream shares with it.
-#include "base/utf8.h"
 #include "chat/dialects/openai/openai.h"
 
 namespace hearth::chat::openai {

@@ -3,7 +3,6 @@
 // The role chunk of an answer goes out with its first delta, not with Started: until then a failure
 // can still become an HTTP status. A failure after it is a data object with `error`, and no [DONE]
 // follows, so that a cut answer is never taken for a whole one.
-#include "base/utf8.h"
 #include "chat/dialects/openai/openai.h"
 
 namespace hearth::chat::openai {
