@@ -10,8 +10,6 @@
 namespace hearth::app {
 namespace {
 
-constexpr double kNsPerMs = 1e6, kNsPerS = 1e9;
-
 // Waits for the end of a set of sequences.
 class Gate {
   public:

@@ -11,6 +11,7 @@
 
 #include "app/bench_run.h"
 #include "app/open.h"
+#include "base/clock.h"
 #include "base/format.h"
 #include "engine/ceilings.h"
 #include "engine/memory_at_hand.h"
@@ -18,8 +19,6 @@
 
 namespace hearth::app {
 namespace {
-
-constexpr double kNsPerMs = 1e6;
 
 double median_of(std::vector<double> values) {
     if (values.empty()) return 0;

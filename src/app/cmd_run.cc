@@ -11,14 +11,14 @@
 #include <nlohmann/json.hpp>
 
 #include "app/open.h"
+#include "base/clock.h"
 #include "base/format.h"
 #include "base/ids.h"
 #include "chat/dialect.h"
+#include "route/policy.h"
 
 namespace hearth::app {
 namespace {
-
-constexpr double kNsPerMs = 1e6, kNsPerS = 1e9;
 
 std::atomic<bool> g_interrupted{false};
 
@@ -283,7 +283,7 @@ void on_interrupt(int) {
 // Which local models the house needs, and the name to ask for.
 Result<std::pair<std::vector<model::ModelSource>, std::string>> places_for(
     const Context& context, const std::string& name) {
-    for (const char* virtual_name : {"auto", "local", "cloud"}) {
+    for (const char* virtual_name : route::kVirtualModels) {
         if (name != virtual_name) continue;
         HEARTH_TRY(auto models, all_models(context));
         return std::pair(std::move(models), name);

@@ -2,7 +2,6 @@
 // Flags beat environment (HEARTH_*) beats config.toml beats defaults.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "backend/upstream.h"
 #include "base/result.h"
+#include "store/paths.h"
 
 namespace hearth::app {
 
@@ -46,7 +46,7 @@ struct ConfigFile {
 Result<ConfigFile> read_config(const std::string& path);
 Result<ConfigFile> parse_config(std::string_view text, const std::string& path);
 
-using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+using store::Environment;
 
 class Settings {
   public:

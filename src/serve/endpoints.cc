@@ -1,6 +1,7 @@
 // The endpoints that do not generate: what is served, and how it fares.
 #include "base/format.h"
 #include "base/json.h"
+#include "route/policy.h"
 #include "serve/server.h"
 
 namespace hearth::serve {
@@ -70,14 +71,14 @@ std::string models_json(const Places& places, std::int64_t created_s) {
     const auto targets = places.targets();
     for (std::size_t i = 0; i < targets.size(); ++i)
         write_model(out, places, targets, i, created_s);
-    for (const char* name : {"auto", "local", "cloud"}) write_virtual(out, name, created_s);
+    for (const char* name : route::kVirtualModels) write_virtual(out, name, created_s);
     out.end_array().end_object();
     return out.take();
 }
 
 Result<std::string> model_json(const Places& places, std::string_view id, std::int64_t created_s) {
     JsonWriter out;
-    for (const char* name : {"auto", "local", "cloud"}) {
+    for (const char* name : route::kVirtualModels) {
         if (id == name) {
             write_virtual(out, name, created_s);
             return out.take();

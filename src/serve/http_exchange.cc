@@ -11,15 +11,6 @@
 namespace hearth::serve {
 namespace {
 
-constexpr std::int64_t kNsPerMs = 1'000'000, kNsPerS = 1'000'000'000;
-
-// Header values are ASCII on the wire; names of models and upstreams may not be.
-std::string header_text(std::string_view text) {
-    std::string out;
-    for (const unsigned char c : text) out += c >= 0x20 && c < 0x7f ? char(c) : '?';
-    return out;
-}
-
 // JSON in a header: every character outside ASCII as \uXXXX, so that the document survives.
 std::string ascii_json(std::string_view json) {
     std::string out;
@@ -116,7 +107,9 @@ net::Headers HttpExchange::response_headers(const char* content_type) const {
     add_common(http_, request_id_, headers);
     if (!placement_.route.empty()) {
         headers.add("x-hearth-route", placement_.route);
-        if (!placement_.model.empty()) headers.add("x-hearth-model", header_text(placement_.model));
+        // Header values are ASCII on the wire; names of models and upstreams may not be.
+        if (!placement_.model.empty())
+            headers.add("x-hearth-model", printable_ascii(placement_.model));
         headers.add("x-hearth-reason", placement_.reason);
         if (http_.headers.find("x-hearth-explain") == "1")
             headers.add("x-hearth-decision", decision_header());

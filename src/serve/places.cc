@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/format.h"
 #include "base/log.h"
+#include "route/policy.h"
 
 namespace hearth::serve {
 
@@ -93,7 +94,7 @@ std::optional<std::size_t> Places::local_candidate(std::string_view model) const
     for (std::size_t i = 0; i < locals_.size(); ++i) {
         if (model == locals_[i]->place.source.name) return i;
     }
-    const bool is_virtual = model == "auto" || model == "local" || model == "cloud";
+    const bool is_virtual = route::asked_for(std::string(model)) != route::Asked::concrete;
     return is_virtual && !locals_.empty() ? std::optional<std::size_t>(0) : std::nullopt;
 }
 

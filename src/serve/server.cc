@@ -16,8 +16,6 @@
 namespace hearth::serve {
 namespace {
 
-constexpr std::int64_t kNsPerS = 1'000'000'000;
-
 class ServerImpl final : public Server {
   public:
     ServerImpl(House& house, std::vector<net::Listener> listeners, const AdmissionRules& rules)
