@@ -1,5 +1,6 @@
 // run: one answer, or a chat in the terminal. The same exchange as over HTTP: the request is
 // decided and journalled, then answered here or, where policy allows, by an upstream.
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -342,14 +343,27 @@ bool stdin_is_piped() {
     return S_ISFIFO(info.st_mode) || S_ISREG(info.st_mode) || S_ISSOCK(info.st_mode);
 }
 
+// Whoever started us may have left a pipe open that nobody writes to. That cannot be told apart
+// from a slow writer, whose text must not be dropped; but it can be said.
+void say_if_waiting(const Context& context) {
+    constexpr int kSayAfterMs = 1000;
+    pollfd in{STDIN_FILENO, POLLIN, 0};
+    if (!context.quiet && ::poll(&in, 1, kSayAfterMs) == 0)
+        std::fputs(
+            "note: waiting for stdin to end, its text follows PROMPT; if none comes, use "
+            "</dev/null\n",
+            stderr);
+}
+
 // PROMPT, then what is piped, with a blank line between. A whole conversation or ids leave stdin
 // alone, and so does a file that is read from there.
-Result<std::string> whole_prompt(const RunArgs& args) {
+Result<std::string> whole_prompt(const Context& context, const RunArgs& args) {
     std::string prompt = joined(args.prompt);
     const bool taken = args.messages_file == "-" || args.tools_file == "-";
     const bool complete =
         !args.prompt_ids.empty() || (!args.messages_file.empty() && prompt.empty());
     if (taken || complete || !stdin_is_piped()) return prompt;
+    if (!prompt.empty()) say_if_waiting(context);
     HEARTH_TRY(std::string text, read_text("-"));
     while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();
     if (prompt.empty()) return text;
@@ -411,7 +425,7 @@ int run_command(Context& context, const RunArgs& args) {
         if (Status ok = check_without_template(args); !ok) return fail_with(ok.error()), kUsage;
     if (Status ok = complete(context, args, has_template, request); !ok)
         return fail_with(ok.error());
-    auto prompt = whole_prompt(args);
+    auto prompt = whole_prompt(context, args);
     if (!prompt) return fail_with(prompt.error());
 
     struct sigaction action = {};

@@ -132,6 +132,14 @@ class Cli(HouseTest):
             os.close(ours)
             os.close(terminal)
 
+    def test_a_prompt_beside_a_pipe_that_stays_open_says_what_it_waits_for(self):
+        flags = ["run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "8"]
+        process = subprocess.Popen([BINARY, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, env=environment(self.home))
+        self.assertIn("/dev/null", process.stderr.readline())
+        out, _ = process.communicate("", timeout=WAIT_S)
+        self.assertEqual((process.returncode, out), (0, self.hearth(*flags).stdout))
+
     def test_flags_that_would_drop_text_are_refused(self):
         messages, tools = os.path.join(self.home, "m.json"), os.path.join(self.home, "t.json")
         for path, value in ((messages, [{"role": "user", "content": "hi"}]), (tools, [])):
