@@ -99,8 +99,9 @@ class Builder {
         c->add_option("MODEL", args->model,
                       "demo, a name in the store, a .gguf file, an upstream's model")
             ->required();
-        c->add_option("PROMPT", args->prompt,
-                      "the prompt, before piped text if there is any; without both: a chat");
+        c->add_option(
+            "PROMPT", args->prompt,
+            "the prompt; a last - stands for stdin; without it and without piped stdin: a chat");
         flag(c, "--system", args->system, "system message");
         flag(c, "--max-tokens", args->sampling.max_tokens, "most tokens of an answer");
         flag(c, "--temperature", args->sampling.temperature, "0: always the likeliest token")

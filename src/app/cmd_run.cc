@@ -1,6 +1,6 @@
 // run: one answer, or a chat in the terminal. The same exchange as over HTTP: the request is
 // decided and journalled, then answered here or, where policy allows, by an upstream.
-#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -335,35 +335,37 @@ Status check_without_template(const RunArgs& args) {
                        flag));
 }
 
-// Whether stdin holds a text that somebody put there: a pipe, a file or a socket. Not a terminal,
-// where a person sits, nor /dev/null.
-bool stdin_is_piped() {
+// The last word of PROMPT that stands for what stdin holds.
+constexpr std::string_view kStdin = "-";
+
+// Text that waits in a pipe and will not be read. A file is no such sign: `while read` loops leave
+// theirs to us.
+bool pipe_has_text() {
     struct stat info;
-    if (::fstat(STDIN_FILENO, &info) != 0) return false;
-    return S_ISFIFO(info.st_mode) || S_ISREG(info.st_mode) || S_ISSOCK(info.st_mode);
+    int n_bytes = 0;
+    return ::fstat(STDIN_FILENO, &info) == 0 && S_ISFIFO(info.st_mode) &&
+           ::ioctl(STDIN_FILENO, FIONREAD, &n_bytes) == 0 && n_bytes > 0;
 }
 
-// Whoever started us may have left a pipe open that nobody writes to. That cannot be told apart
-// from a slow writer, whose text must not be dropped; but it can be said.
-void say_if_waiting(const Context& context) {
-    constexpr int kSayAfterMs = 1000;
-    pollfd in{STDIN_FILENO, POLLIN, 0};
-    if (!context.quiet && ::poll(&in, 1, kSayAfterMs) == 0)
-        std::fputs(
-            "note: waiting for stdin to end, its text follows PROMPT; if none comes, use "
-            "</dev/null\n",
-            stderr);
-}
-
-// PROMPT, then what is piped, with a blank line between. A whole conversation or ids leave stdin
-// alone, and so does a file that is read from there.
+// PROMPT, or what is piped; with `-` as its last word PROMPT, a blank line, and what is piped.
+// Beside a PROMPT stdin is read only when it is asked for: whoever started us may have left open
+// one that never ends, or one that is not ours.
 Result<std::string> whole_prompt(const Context& context, const RunArgs& args) {
-    std::string prompt = joined(args.prompt);
-    const bool taken = args.messages_file == "-" || args.tools_file == "-";
-    const bool complete =
-        !args.prompt_ids.empty() || (!args.messages_file.empty() && prompt.empty());
-    if (taken || complete || !stdin_is_piped()) return prompt;
-    if (!prompt.empty()) say_if_waiting(context);
+    std::vector<std::string> words = args.prompt;
+    const bool joins = !words.empty() && words.back() == kStdin;
+    if (joins) words.pop_back();
+    std::string prompt = joined(words);
+    const bool taken = args.messages_file == kStdin || args.tools_file == kStdin;
+    const bool complete = !args.prompt_ids.empty() || !args.messages_file.empty();
+    if (joins && taken)
+        return fail(ErrorKind::invalid_request, "stdin cannot be both a file and part of PROMPT");
+    if (!joins && (taken || complete || !prompt.empty() || isatty(STDIN_FILENO))) {
+        if (!taken && !context.quiet && pipe_has_text())
+            std::fputs(
+                "note: what is piped is not read beside a PROMPT; to append it, end with -\n",
+                stderr);
+        return prompt;
+    }
     HEARTH_TRY(std::string text, read_text("-"));
     while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();
     if (prompt.empty()) return text;

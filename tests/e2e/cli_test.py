@@ -100,19 +100,45 @@ class Cli(HouseTest):
         piped = self.hearth("run", "demo", "--temperature", "0", stdin="Hello!")
         self.assertEqual(asked.stdout, piped.stdout)
 
-    def test_what_is_piped_follows_the_prompt(self):
+    def test_what_is_piped_follows_a_prompt_that_ends_with_a_dash(self):
         flags = ["--temperature", "0", "--max-tokens", "8"]
         joined = self.document("run", "demo", "Summarize:\n\nHello!\nYou there.", *flags)
-        piped = self.document("run", "demo", "Summarize:", *flags, stdin="Hello!\nYou there.\n")
+        piped = self.document("run", "demo", "Summarize:", "-", *flags, stdin="Hello!\nYou there.\n")
         path = os.path.join(self.home, "document.txt")
         with open(path, "w") as file:
             file.write("Hello!\nYou there.\n")
         with open(path) as file:
-            redirected = json.loads(self.run_with(file, "run", "demo", "Summarize:", "--json", *flags))
-        alone = self.document("run", "demo", "Summarize:", *flags)
+            redirected = json.loads(self.run_with(file, "run", "demo", "Summarize:", "-", "--json", *flags))
         for out in (piped, redirected):
             self.assertEqual((out["tokens"], out["usage"]), (joined["tokens"], joined["usage"]))
-        self.assertLess(alone["usage"]["input_tokens"], joined["usage"]["input_tokens"])
+        lone = self.document("run", "demo", "-", *flags, stdin="Hello!")
+        self.assertEqual(lone["tokens"], self.document("run", "demo", "Hello!", *flags)["tokens"])
+
+    def test_a_prompt_alone_leaves_stdin_to_whoever_it_belongs_to(self):
+        """As in `while read` loops: the rest of the file is there after an answer."""
+        path = os.path.join(self.home, "questions.txt")
+        with open(path, "w") as file:
+            file.write("Hello!\nYou there.\n")
+        flags = ["run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "8"]
+        alone = self.hearth(*flags).stdout
+        with open(path) as file:
+            self.assertEqual(self.run_with(file, *flags), alone)
+            self.assertEqual(os.lseek(file.fileno(), 0, os.SEEK_CUR), 0)
+
+    def test_a_pipe_that_is_not_read_is_told(self):
+        flags = ["run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "8"]
+        ours, theirs = os.pipe()
+        try:
+            os.write(theirs, b"lost?")  # before the program can look
+            for quiet, note in (([], "end with -"), (["--quiet"], "")):
+                done = subprocess.run([BINARY, *quiet, *flags], stdin=ours, capture_output=True, text=True,
+                                      env=environment(self.home), timeout=WAIT_S)
+                self.assertEqual((done.returncode, done.stdout), (0, self.hearth(*flags).stdout))
+                self.assertIn(note, done.stderr) if note else self.assertEqual(done.stderr, "")
+            self.assertEqual(os.read(ours, 100), b"lost?")
+        finally:
+            os.close(ours)
+            os.close(theirs)
 
     def run_with(self, stdin, *args):
         done = subprocess.run([BINARY, *args], stdin=stdin, capture_output=True, text=True,
@@ -132,13 +158,14 @@ class Cli(HouseTest):
             os.close(ours)
             os.close(terminal)
 
-    def test_a_prompt_beside_a_pipe_that_stays_open_says_what_it_waits_for(self):
+    def test_a_prompt_does_not_wait_for_a_pipe_that_stays_open(self):
         flags = ["run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "8"]
         process = subprocess.Popen([BINARY, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True, env=environment(self.home))
-        self.assertIn("/dev/null", process.stderr.readline())
-        out, _ = process.communicate("", timeout=WAIT_S)
-        self.assertEqual((process.returncode, out), (0, self.hearth(*flags).stdout))
+                                   stderr=subprocess.DEVNULL, text=True, env=environment(self.home))
+        self.assertEqual(process.wait(timeout=WAIT_S), 0)
+        self.assertEqual(process.stdout.read(), self.hearth(*flags).stdout)
+        process.stdin.close()
+        process.stdout.close()
 
     def test_flags_that_would_drop_text_are_refused(self):
         messages, tools = os.path.join(self.home, "m.json"), os.path.join(self.home, "t.json")
