@@ -108,8 +108,8 @@ int serve_command(Context& context, const ServeArgs& args) {
         if (!local) return report(local.error(), context.json);
         const engine::Engine& engine = (*local)->engine();
         if (!context.quiet)
-            std::fprintf(stderr, "%s: %s\n", engine.model().info().name.c_str(),
-                         engine.memory().text().c_str());
+            std::fprintf(stderr, "%s on %s:\n%s\n", engine.model().info().name.c_str(),
+                         engine.device_name().c_str(), engine.memory().text().c_str());
     }
     const std::string address = context.listeners.front().address;
     serve::AdmissionRules rules;

@@ -34,6 +34,8 @@ struct Error {
     std::int64_t n_prompt_tokens = 0;  // context_overflow only: exact counts
     std::int64_t n_ctx = 0;
     std::int64_t retry_after_s = 0;  // overloaded only; 0: not stated
+    // Bytes at the message's end that another party wrote: shown to the caller, kept nowhere.
+    std::size_t n_foreign = 0;
 };
 
 template <class T>

@@ -109,7 +109,9 @@ struct EngineOptions {
 };
 
 struct EngineStats {
-    std::int64_t n_running = 0, n_waiting = 0, n_paused = 0;
+    std::int64_t n_running = 0, n_waiting = 0, n_paused = 0;  // the paused are among the running
+    // Accepted and not finished: at n_parallel + n_queue others are refused.
+    std::int64_t n_open = 0;
     std::int64_t n_blocks = 0, n_blocks_used = 0;
     std::int64_t prompt_tokens_total = 0, output_tokens_total = 0, steps_total = 0;
     // Time of steps; a step with rows of both kinds counts for each by its share of the rows.

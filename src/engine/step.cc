@@ -106,6 +106,7 @@ EngineStats StepLoop::stats() const {
     const std::lock_guard lock(mutex_);
     EngineStats stats = published_;
     stats.n_waiting += std::int64_t(inbox_.size());
+    stats.n_open = n_inside_;
     return stats;
 }
 

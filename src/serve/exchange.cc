@@ -40,12 +40,14 @@ const char* outcome_of(const Error& error) {
 }
 
 // For the journal. What is wrong with a request may be said in its own words (a template's
-// raise_exception, an upstream's 400), so only where it is wrong is kept of that.
+// raise_exception), so only where it is wrong is kept of that; and an upstream's words may be
+// anybody's.
 std::string error_text(const Error& error) {
     if (error.kind == ErrorKind::invalid_request)
         return error.param.empty() ? std::string(name_of(error.kind))
                                    : format("{}: {}", name_of(error.kind), error.param);
-    return format("{}: {}", name_of(error.kind), error.message);
+    const std::size_t n_own = error.message.size() - error.n_foreign;
+    return format("{}: {}", name_of(error.kind), std::string_view(error.message).substr(0, n_own));
 }
 
 void add(chat::Usage& sum, const chat::Usage& usage) {

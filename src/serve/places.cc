@@ -44,8 +44,7 @@ bool Places::is_full(std::size_t target) const {
     const auto* local = loaded(target);
     if (!local) return false;
     const engine::EngineOptions& options = locals_[target]->place.options.engine;
-    const engine::EngineStats now = local->engine().stats();
-    return now.n_running + now.n_waiting + now.n_paused >= options.n_parallel + options.n_queue;
+    return local->engine().stats().n_open >= options.n_parallel + options.n_queue;
 }
 
 route::Signals Places::signals(std::string_view model) const {

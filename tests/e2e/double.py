@@ -119,6 +119,10 @@ class Double:
     def do_broken(self, c):
         self.error(c, "500 Internal Server Error", "it broke")
 
+    def do_leaky_words(self, c):
+        """A refusal that repeats what it was sent, in no quotes."""
+        self.error(c, "500 Internal Server Error", "cannot answer MARKER today")
+
     def do_reset(self, c):
         c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 

@@ -33,6 +33,12 @@ class Lifecycle(HouseTest):
             self.assertTrue(body.endswith(b"data: [DONE]\n\n"))
         self.assertEqual(server.process.wait(WAIT_S), 0)
 
+    def test_the_start_tells_the_instruction_set_and_the_memory(self):
+        server = self.serve(env={"HEARTH_ISA": "scalar"})
+        said = server.said()
+        for words in ("on cpu scalar", "weights (mapped)", "KV cache", "compute buffers", "total"):
+            self.assertIn(words, said)
+
     def test_sigint_ends_it_as_well(self):
         server = self.serve()
         server.process.send_signal(signal.SIGINT)

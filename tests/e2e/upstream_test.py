@@ -216,10 +216,11 @@ class Upstream(HouseTest):
         self.assertNotIn("Where to?", text)
 
     def test_what_an_upstream_answered_is_in_neither_log_nor_journal(self):
-        server = self.serve_with("leaky", "ok", "leaky-late", "leaky-refusal",
+        server = self.serve_with("leaky", "ok", "leaky-late", "leaky-refusal", "leaky-words",
                                  flags=["--log-level", "debug"])
         self.assertEqual(server.chat(self.ask("cloud")).headers["x-hearth-model"], "acme/ok")
-        for model, status in (("leaky", 502), ("leaky-late", 502), ("leaky-refusal", 400)):
+        for model, status in (("leaky", 502), ("leaky-late", 502), ("leaky-refusal", 400),
+                              ("leaky-words", 502)):
             self.assertEqual(server.chat(self.ask("acme/" + model)).status, status, model)
         said = server.said()
         server.stop()
@@ -229,6 +230,7 @@ class Upstream(HouseTest):
         errors = [o.get("error", "") for o in self.outcomes()]
         self.assertTrue(errors[1].startswith("upstream_failed: upstream acme: "), errors)
         self.assertEqual(errors[3], "invalid_request")
+        self.assertIn("HTTP 500", errors[4])
 
     def test_what_an_answer_used_up_before_it_failed_is_paid_for(self):
         server = self.serve_with("cut", "role-only", price=1_000)

@@ -58,8 +58,12 @@ struct FullPlaces : testing::Test {
     void fill(std::size_t target) {
         auto local = places.local(target);
         ASSERT_TRUE(local) << local.error().message;
-        for (int i = 0; i < 2; ++i)
-            ASSERT_TRUE((*local)->engine().submit({.prompt = {TokenId(1)}, .sink = sink}));
+        engine::Engine& engine = (*local)->engine();
+        ASSERT_TRUE(engine.submit({.prompt = {TokenId(1)}, .sink = sink}));
+        // One runs and waits for its reader: that is one, and another has room.
+        ASSERT_TRUE(eventually([&] { return engine.stats().n_paused == 1; }));
+        EXPECT_FALSE(places.signals(target == 0 ? "one" : "two").local_overloaded);
+        ASSERT_TRUE(engine.submit({.prompt = {TokenId(1)}, .sink = sink}));
     }
     chat::ChatRequest request(const char* model) {
         chat::ChatRequest r;
@@ -78,12 +82,12 @@ TEST_F(FullPlaces, a_full_queue_is_a_signal_for_its_model) {
     ASSERT_TRUE(places.local(0));
     EXPECT_FALSE(places.signals("one").local_overloaded);
     fill(0);
-    EXPECT_TRUE(eventually([&] { return places.signals("one").local_overloaded; }));
+    EXPECT_TRUE(places.signals("one").local_overloaded);
     EXPECT_FALSE(places.signals("two").local_overloaded);
     EXPECT_FALSE(places.signals("acme/big").local_overloaded);
     EXPECT_FALSE(places.signals("auto").local_overloaded) << "another model has room";
     fill(1);
-    EXPECT_TRUE(eventually([&] { return places.signals("auto").local_overloaded; }));
+    EXPECT_TRUE(places.signals("auto").local_overloaded);
     sink->gone = true;
     EXPECT_TRUE(eventually([&] { return !places.signals("one").local_overloaded; }));
 }
@@ -91,7 +95,6 @@ TEST_F(FullPlaces, a_full_queue_is_a_signal_for_its_model) {
 TEST_F(FullPlaces, a_full_machine_bursts_only_where_policy_lets_the_request_leave) {
     fill(0);
     fill(1);
-    EXPECT_TRUE(eventually([&] { return places.signals("auto").local_overloaded; }));
     const auto decide = [&](chat::ChatRequest r, const route::PolicySettings& policy = {}) {
         return explain(places, policy, r, false).decision;
     };

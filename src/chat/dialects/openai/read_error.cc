@@ -3,7 +3,7 @@
 // The kind says who has to act: a wrong key or an unknown path is the operator's (upstream_failed),
 // a request that the upstream finds wrong is the caller's (invalid_request). The upstream's words
 // are shortened, and what they quote is left out unless it looks like a field's name: a message may
-// quote the prompt or the key, and errors are logged.
+// quote the prompt or the key. They are for the caller alone (Error::n_foreign).
 #include "base/format.h"
 #include "base/utf8.h"
 #include "chat/dialects/openai/openai.h"
@@ -124,7 +124,9 @@ Error error_from(const Json& error, int http_status) {
     if (status == 401 || status == 403) {
         out.message += ": check the key that is configured for it";
     } else if (!words.message.empty()) {
-        out.message += ": " + shortened(words.message);
+        const std::string said = ": " + shortened(words.message);
+        out.message += said;
+        out.n_foreign = said.size();
     }
     if (looks_like_name(words.param)) out.param = words.param;
     if (out.kind == ErrorKind::context_overflow) {
