@@ -19,7 +19,6 @@ struct Id {
 };
 
 using TokenId = Id<struct TokenTag, std::int32_t>;  // index into a model's vocabulary
-using SeqId = Id<struct SeqTag, std::int64_t>;      // one timeline of tokens in the engine
 using BlockId = Id<struct BlockTag, std::int32_t>;  // one block of the paged KV cache
 
 // PREFIX and 24 characters of [0-9a-z] from the system's random source (124 bits).

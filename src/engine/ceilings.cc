@@ -26,7 +26,6 @@ constexpr int kRounds = 3;
 constexpr double kPartNs = 200'000;
 constexpr std::int64_t kOpsParts = 40;
 constexpr std::int64_t kHops = 4'000;  // even
-constexpr double kNsPerS = 1e9;
 
 double median_of(std::array<double, kRounds> values) {
     std::ranges::sort(values);
@@ -82,7 +81,7 @@ double CeilingProbe::read_rate() {
         pool_.run(std::int64_t(bytes_ / kPieceBytes), [&](std::int64_t piece) {
             kernels_.ceiling_read(buffer_ + std::size_t(piece) * kPieceBytes, kPieceBytes);
         });
-        rate = double(bytes_) * kNsPerS /
+        rate = double(bytes_) * double(kNsPerS) /
                double(std::max<std::int64_t>(1, clock_.mono_ns() - start_ns));
     }
     return median_of(rates);
@@ -99,7 +98,8 @@ double CeilingProbe::ops_rate(double (*ops)(std::int64_t)) {
     for (double& rate : rates) {
         const std::int64_t start_ns = clock_.mono_ns();
         pool_.run(kOpsParts, [&](std::int64_t) { ops(n_rounds); });
-        rate = n_ops * kNsPerS / double(std::max<std::int64_t>(1, clock_.mono_ns() - start_ns));
+        rate = n_ops * double(kNsPerS) /
+               double(std::max<std::int64_t>(1, clock_.mono_ns() - start_ns));
     }
     return median_of(rates);
 }

@@ -11,11 +11,6 @@
 #include "engine/limits.h"
 
 namespace hearth::engine {
-namespace {
-
-constexpr std::int64_t kNsPerMs = 1'000'000;
-
-}  // namespace
 
 std::int64_t max_logits(const EngineOptions& options) {
     return options.n_parallel + kScoreRows;

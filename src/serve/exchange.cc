@@ -267,16 +267,20 @@ std::int64_t Exchange::cost_of(const chat::Usage& usage) const {
 // cancelled.
 bool Exchange::passes_limit(const chat::Event& event) {
     if (!client_->keeps_answer()) return false;
-    n_answer_bytes_ += bytes_of(event);
-    if (n_answer_bytes_ <= house_.answer_bytes_max) return false;
+    n_kept_bytes_ += bytes_of(event);
+    n_text_bytes_ += chat::answer_bytes(event);
+    if (n_kept_bytes_ <= house_.answer_bytes_max) return false;
     too_long_ = true;
     const bool here = house_.places.is_local(target_);
-    finish(
-        chat::Failed{{.kind = here ? ErrorKind::invalid_request : ErrorKind::upstream_failed,
-                      .message = format(
-                          "{}: the answer passes {} bytes, which is more than is kept before it is "
-                          "whole; ask for it streamed, or for less of it",
-                          route::label_of(target()), house_.answer_bytes_max)}});
+    finish(chat::Failed{
+        {.kind = here ? ErrorKind::invalid_request : ErrorKind::upstream_failed,
+         .message =
+             format("{}: the answer passes {} bytes, which is more than is kept before it is "
+                    "whole; ask for it streamed, or for less of it",
+                    route::label_of(target()), house_.answer_bytes_max)},
+        {.input_tokens = why_.facts.n_prompt_tokens,
+         .output_tokens = chat::estimated_tokens(n_text_bytes_),
+         .estimated = true}});
     return true;
 }
 

@@ -128,7 +128,8 @@ class Exchange final : public chat::EventSink, public std::enable_shared_from_th
     std::string reason_;
     bool delta_seen_ = false, ended_ = false;
     std::int64_t first_delta_ns_ = 0;
-    std::size_t n_answer_bytes_ = 0;
+    std::size_t n_kept_bytes_ = 0;        // of a whole answer: what its events take in memory
+    std::int64_t n_text_bytes_ = 0;       // and the text in them
     std::atomic<bool> too_long_ = false;  // backends look from several threads
     // Of places that failed and were replaced.
     chat::Usage usage_failed_;

@@ -90,6 +90,7 @@ TEST(HttpExchange, a_whole_answer_without_an_end_is_cut_and_a_502) {
     EXPECT_NE(reply->sent.body.find("100000 bytes"), std::string::npos) << reply->sent.body;
     ASSERT_TRUE(h.journal->flush());
     EXPECT_NE(h.metrics.print({}).find("outcome=\"failed\"} 1\n"), std::string::npos);
+    EXPECT_GE(h.metrics.output_tokens.load(), 100'000 / 4) << "what came is paid for";
 }
 
 TEST(HttpExchange, a_streamed_answer_may_be_longer_than_what_is_kept) {
