@@ -132,7 +132,8 @@ Result<std::vector<JournalEntry>> read_after(const std::string& folder, Cursor& 
         slots.push_back(std::move(entries));
         return {};
     }));
-    return merge(std::move(slots), kTailMax * std::int64_t(slots.size()));
+    const std::int64_t n_most = kTailMax * std::int64_t(slots.size());
+    return merge(std::move(slots), n_most);
 }
 
 }  // namespace hearth::journal
