@@ -56,15 +56,14 @@ struct Rig {
         request->model = "acme/big-1";
         request->stated_sensitivity = stated;
         client = std::make_shared<TestClient>();
-        {
-            PrepPool prep;
-            House house{.places = places,
-                        .journal = journal,
-                        .metrics = metrics,
-                        .prep = prep,
-                        .policy = policy};
-            Exchange::begin(house, request, {"req-1", "test", "terminal", 0}, client);
-        }  // what was posted has run
+        PrepPool prep;
+        House house{.places = places,
+                    .journal = journal,
+                    .metrics = metrics,
+                    .prep = prep,
+                    .policy = policy};
+        Exchange::begin(house, request, {"req-1", "test", "terminal", 0}, client);
+        prep.close();  // what was posted runs to its end, while the house is there
     }
     Error error() const {
         const auto* failed = std::get_if<chat::Failed>(&client->end);
