@@ -21,7 +21,7 @@ namespace {
 // size is, and is free while its size is 0.
 struct Guarded {
     std::atomic<bool> taken{false};
-    std::atomic<std::uintptr_t> begin{0};
+    std::atomic<std::byte*> begin{nullptr};
     std::atomic<std::size_t> size{0};
     std::atomic<bool> lost{false};  // pages of it are zeros now
 };
@@ -29,17 +29,18 @@ struct Guarded {
 constexpr std::size_t kGuardedMax = 2 * std::size_t(kShardMax);
 std::array<Guarded, kGuardedMax> guarded;
 struct sigaction previous;
+const auto page_bytes = std::size_t(::sysconf(_SC_PAGESIZE));
 
 // Zeros from the page at `at` to the end of the map: a file that was shortened has no page behind
 // the first that is gone.
 bool fill_with_zeros(const Guarded& g, std::uintptr_t at) {
-    static const auto page = std::uintptr_t(::sysconf(_SC_PAGESIZE));
     const std::size_t size = g.size.load(std::memory_order_acquire);
-    const std::uintptr_t begin = g.begin.load(std::memory_order_relaxed);
-    if (at < begin || at - begin >= size) return false;
-    const std::uintptr_t from = at - at % page;
-    return ::mmap(reinterpret_cast<void*>(from), begin + size - from, PROT_READ,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+    std::byte* const begin = g.begin.load(std::memory_order_relaxed);
+    const std::uintptr_t offset = at - reinterpret_cast<std::uintptr_t>(begin);  // wraps below
+    if (offset >= size) return false;
+    const std::size_t from = offset - offset % page_bytes;  // maps begin at pages
+    return ::mmap(begin + from, size - from, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                  0) != MAP_FAILED;
 }
 
 // The instruction runs again after this.
@@ -72,7 +73,7 @@ int guard(std::span<const std::byte> bytes) {
         Guarded& g = guarded[i];
         if (g.taken.exchange(true, std::memory_order_acquire)) continue;
         g.lost.store(false, std::memory_order_relaxed);
-        g.begin.store(reinterpret_cast<std::uintptr_t>(bytes.data()), std::memory_order_relaxed);
+        g.begin.store(const_cast<std::byte*>(bytes.data()), std::memory_order_relaxed);
         g.size.store(bytes.size(), std::memory_order_release);
         return int(i);
     }

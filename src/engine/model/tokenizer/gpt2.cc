@@ -142,10 +142,10 @@ Status Gpt2Tokenizer::read_merges(const Gguf& gguf) {
         joined.assign(merge.substr(0, gap));
         joined += merge.substr(gap + 1);
         // Vocabularies list the results of merges in the merges' order, nearly always.
-        const auto next = std::size_t(id + 1);
-        const bool in_order =
-            next < texts_.size() && is_plain(std::int32_t(next)) && texts_[next] == joined;
-        id = in_order ? std::int32_t(next) : index.find(joined);
+        const std::int32_t next = id + 1;
+        const bool in_order = std::size_t(next) < texts_.size() && is_plain(next) &&
+                              texts_[std::size_t(next)] == joined;
+        id = in_order ? next : index.find(joined);
         if (id >= 0) merges_.add(left, right, {std::int32_t(i), id});
     }
     if (rule_->whole_words) words_ = std::move(index);
