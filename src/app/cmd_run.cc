@@ -439,6 +439,9 @@ int run_command(Context& context, const RunArgs& args) {
         return fail_with(
             {.kind = ErrorKind::invalid_request,
              .message = "this model has no chat template: give it a PROMPT to continue"});
+    if (once && !asked && !request.raw)
+        return fail_with({.kind = ErrorKind::invalid_request,
+                          .message = "the prompt is empty: give a PROMPT, or text on stdin"});
     Run run(context, house, std::move(request), load_ms);
     return once ? run.once(*prompt) : run.chat();
 }

@@ -146,6 +146,12 @@ class Cli(HouseTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
+    def test_an_empty_prompt_is_refused_in_words(self):
+        for prompt in ([], [""], ["-"]):
+            done = self.hearth("run", "demo", *prompt, stdin="")
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("the prompt is empty", done.stderr)
+
     def test_a_prompt_does_not_wait_for_an_empty_stdin(self):
         """Nobody types into the terminal and nothing is in /dev/null: with a PROMPT neither is read."""
         flags = ["run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "8"]
