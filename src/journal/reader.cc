@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <limits>
 
 #include "base/format.h"
 #include "base/log.h"
@@ -132,8 +133,7 @@ Result<std::vector<JournalEntry>> read_after(const std::string& folder, Cursor& 
         slots.push_back(std::move(entries));
         return {};
     }));
-    const std::int64_t n_most = kTailMax * std::int64_t(slots.size());
-    return merge(std::move(slots), n_most);
+    return merge(std::move(slots), std::numeric_limits<std::int64_t>::max());
 }
 
 }  // namespace hearth::journal

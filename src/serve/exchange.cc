@@ -60,19 +60,14 @@ void add(chat::Usage& sum, const chat::Usage& usage) {
 
 // What an event takes in memory, about: its text, and the value that holds it.
 std::size_t bytes_of(const chat::Event& event) {
-    std::size_t n = sizeof event;
+    std::size_t n = sizeof event + std::size_t(chat::answer_bytes(event));
     if (const auto* text = std::get_if<chat::TextDelta>(&event)) {
-        n += text->text.size();
         for (const chat::TokenLogprob& score : text->logprobs) {
             n += sizeof score + score.token.size();
             for (const auto& top : score.top) n += sizeof top + top.token.size();
         }
-    } else if (const auto* thinking = std::get_if<chat::ThinkingDelta>(&event)) {
-        n += thinking->text.size();
     } else if (const auto* call = std::get_if<chat::ToolCallStart>(&event)) {
-        n += call->id.size() + call->name.size();
-    } else if (const auto* delta = std::get_if<chat::ToolCallDelta>(&event)) {
-        n += delta->arguments.size();
+        n += call->id.size();
     } else if (const auto* done = std::get_if<chat::AnswerDone>(&event)) {
         n += done->tokens.size() * sizeof(std::int32_t);
     }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "backend/upstream.h"
+#include "double/ca_file.h"
 #include "double/double.h"
 
 namespace hearth::backend {
@@ -104,12 +105,7 @@ class Rig {
         config.key = Secret("sk-test-key");
         config.models.resize(1);
         config.models[0].model = "big-1";
-        if (tls) {
-            char name[] = "/tmp/hearth-upstream-ca-XXXXXX";
-            const Fd fd(::mkstemp(name));
-            if (::write(fd.get(), server->ca_pem().data(), server->ca_pem().size()) < 0) return;
-            config.ca_file = ca_path = name;
-        }
+        if (tls) config.ca_file = test::ca_file_of(*server);
         if (change) change(config);
         const Status ok = check(config);
         if (!ok) throw std::runtime_error(ok.error().message);
@@ -124,7 +120,6 @@ class Rig {
     ~Rig() {
         backend.reset();
         door.reset();
-        if (!ca_path.empty()) ::unlink(ca_path.c_str());
     }
 
     std::unique_ptr<egress::EgressPermit> permit() const {
@@ -172,7 +167,6 @@ class Rig {
 
     std::unique_ptr<test::Double> server;
     UpstreamConfig config;
-    std::string ca_path;
     std::mutex mutex;  // guards receipts
     std::vector<egress::Receipt> receipts;
     std::unique_ptr<egress::Door> door;

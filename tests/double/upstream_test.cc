@@ -12,6 +12,18 @@
 namespace hearth::backend {
 namespace {
 
+// What a job fails with that ends once; nothing if it does not fail.
+std::optional<ErrorKind> refusal(UpstreamBackend& backend,
+                                 std::shared_ptr<const chat::ChatRequest> request,
+                                 std::unique_ptr<egress::EgressPermit> permit) {
+    const auto sink = std::make_shared<Sink>();
+    backend.start(job(std::move(request), sink, std::move(permit)));
+    const auto end = sink->wait();
+    sink->expect_ended_once();
+    if (!end || !std::holds_alternative<chat::Failed>(*end)) return std::nullopt;
+    return std::get<chat::Failed>(*end).error.kind;
+}
+
 TEST(Upstream, an_answer_is_started_deltas_finished) {
     Rig rig("ok");
     const auto sink = rig.start();
@@ -64,12 +76,7 @@ TEST(Upstream, a_raw_prompt_is_refused_and_nothing_is_asked) {
     Rig rig("ok");
     auto request = std::make_shared<chat::ChatRequest>();
     request->raw = chat::RawPrompt{.text = "Once upon", .ids = {}};
-    const auto sink = std::make_shared<Sink>();
-    rig.backend->start(job(request, sink, rig.permit()));
-    const auto end = sink->wait();
-    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
-    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::invalid_request);
-    sink->expect_ended_once();
+    EXPECT_EQ(refusal(*rig.backend, request, rig.permit()), ErrorKind::invalid_request);
     EXPECT_EQ(rig.server->counts().connections, 0);
 }
 
@@ -288,22 +295,15 @@ TEST(Upstream, a_slow_reader_pauses_the_upstream) {
 
 TEST(Upstream, without_a_permit_nothing_is_asked) {
     Rig rig("ok");
-    auto sink = std::make_shared<Sink>();
-    rig.backend->start(job(std::make_shared<chat::ChatRequest>(), sink, nullptr));
-    const auto end = sink->wait();
-    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
-    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::internal);
-    sink->expect_ended_once();
+    EXPECT_EQ(refusal(*rig.backend, std::make_shared<chat::ChatRequest>(), nullptr),
+              ErrorKind::internal);
     EXPECT_EQ(rig.server->counts().connections, 0);
 }
 
 TEST(Upstream, a_permit_for_another_place_is_not_used) {
     Rig rig("ok"), other("ok");
-    auto sink = std::make_shared<Sink>();
-    rig.backend->start(job(std::make_shared<chat::ChatRequest>(), sink, other.permit()));
-    const auto end = sink->wait();
-    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
-    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::internal);
+    EXPECT_EQ(refusal(*rig.backend, std::make_shared<chat::ChatRequest>(), other.permit()),
+              ErrorKind::internal);
     EXPECT_EQ(rig.server->counts().connections, 0);
     EXPECT_EQ(other.server->counts().connections, 0);
 }
@@ -313,11 +313,8 @@ TEST(Upstream, a_place_off_the_allow_list_is_refused_by_the_broker) {
     const auto door = egress::Door::open({}, [](egress::Receipt) {});
     ASSERT_TRUE(door);
     const auto backend = UpstreamBackend::open(rig.config, **door);
-    auto sink = std::make_shared<Sink>();
-    backend->start(job(std::make_shared<chat::ChatRequest>(), sink, rig.permit()));
-    const auto end = sink->wait();
-    ASSERT_TRUE(end && std::holds_alternative<chat::Failed>(*end));
-    EXPECT_EQ(std::get<chat::Failed>(*end).error.kind, ErrorKind::forbidden_by_policy);
+    EXPECT_EQ(refusal(*backend, std::make_shared<chat::ChatRequest>(), rig.permit()),
+              ErrorKind::forbidden_by_policy);
     EXPECT_EQ(rig.server->counts().connections, 0);
 }
 

@@ -20,6 +20,7 @@
 #include "sandbox/loopback.h"
 #include "sandbox/opened_door.h"
 #include "sandbox/permits.h"
+#include "support/data.h"
 
 namespace hearth::egress {
 namespace {
@@ -295,7 +296,7 @@ TEST(Door, a_name_that_does_not_resolve_is_a_clear_failure) {
 TEST(Door, every_address_of_a_name_is_tried_in_turn) {
     addrinfo* list = nullptr;
     if (::getaddrinfo("localhost", nullptr, nullptr, &list) != 0)
-        GTEST_SKIP() << "localhost has no address here";
+        CANNOT_RUN("localhost has no address here");
     ::freeaddrinfo(list);
     Listener server;  // on 127.0.0.1 only; ::1, where it exists, refuses
     const Destination name = plain(server.port, "localhost");
@@ -303,23 +304,6 @@ TEST(Door, every_address_of_a_name_is_tried_in_turn) {
     const auto connection = opened.door->connect(PermitMint::make(name), kPatientMs);
     ASSERT_TRUE(connection) << connection.error().message;
     EXPECT_TRUE(server.knocked(1000));
-}
-
-TEST(Door, a_handshake_that_hangs_ends_with_the_deadline) {
-    Listener server;  // takes the connection and says nothing
-    const Destination silent{"127.0.0.1", server.port, true};
-    Opened opened({rule_for(silent)});
-    const auto connection = opened.door->connect(PermitMint::make(silent), 300);
-    ASSERT_FALSE(connection);
-    // Without a bundle of CA certificates it is not even tried.
-    if (connection.error().kind == ErrorKind::upstream_failed) {
-        EXPECT_NE(connection.error().message.find("ca-certificates"), std::string::npos);
-        GTEST_SKIP() << "no CA bundle here";
-    }
-    EXPECT_EQ(connection.error().kind, ErrorKind::timeout);
-    const auto receipts = opened.receipts.wait(1);
-    ASSERT_EQ(receipts.size(), 1u);
-    EXPECT_EQ(receipts[0].outcome, "timeout: the TLS handshake");
 }
 
 // ---- the broker's life
@@ -364,7 +348,8 @@ TEST(Door, keys_of_the_environment_do_not_reach_the_broker) {
     ::unsetenv("ACME_API_KEY");
     std::ifstream file(format("/proc/{}/environ", opened.door->broker_pid()));
     std::string environment((std::istreambuf_iterator<char>(file)), {});
-    if (!file.is_open() || file.bad()) GTEST_SKIP() << "the broker's environment is closed to us";
+    if (!file.is_open() || file.bad())
+        GTEST_SKIP() << "only root may read the broker's environment";
     EXPECT_EQ(environment.find("sk-secret"), std::string::npos);
 }
 

@@ -12,33 +12,19 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "double/ca_file.h"
 #include "double/double.h"
 #include "egress/door.h"
 #include "sandbox/loopback.h"
 #include "sandbox/opened_door.h"
 #include "sandbox/permits.h"
+#include "support/data.h"
 
 namespace hearth::egress {
 namespace {
 
 using route::PermitMint;
 using test::Listener;
-
-// A CA file for the time of a test.
-class CaFile {
-  public:
-    explicit CaFile(const std::string& pem) {
-        char name[] = "/tmp/hearth-ca-XXXXXX";
-        const Fd fd(::mkstemp(name));
-        path_ = name;
-        if (::write(fd.get(), pem.data(), pem.size()) != ssize_t(pem.size())) ADD_FAILURE();
-    }
-    ~CaFile() { ::unlink(path_.c_str()); }
-    const std::string& path() const { return path_; }
-
-  private:
-    std::string path_;
-};
 
 std::unique_ptr<test::Double> tls_double(const std::string& host = "", bool expired = false) {
     auto server = test::Double::start(
@@ -52,9 +38,9 @@ constexpr std::string_view kAskModels =
 TEST(DoorTls, a_verified_server_is_reached_and_its_key_is_told) {
     const auto server = tls_double();
     ASSERT_TRUE(server);
-    const CaFile ca(server->ca_pem());
+    const std::string ca = test::ca_file_of(*server);
     const Destination destination{"127.0.0.1", server->port(), true};
-    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
+    Opened opened({{.destination = destination, .name = "test", .ca_file = ca}});
     auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
     ASSERT_TRUE(connection) << connection.error().message;
     ASSERT_TRUE(test::write_all(connection->fd.get(), kAskModels));
@@ -72,11 +58,25 @@ TEST(DoorTls, a_verified_server_is_reached_and_its_key_is_told) {
     EXPECT_GT(receipts[0].wire_bytes_in, receipts[0].bytes_in + 200);
 }
 
+TEST(DoorTls, a_handshake_that_hangs_ends_with_the_deadline) {
+    Listener server;  // takes the connection and says nothing
+    const auto trusted = tls_double();
+    ASSERT_TRUE(trusted);
+    const Destination silent{"127.0.0.1", server.port, true};
+    Opened opened({{.destination = silent, .name = "test", .ca_file = test::ca_file_of(*trusted)}});
+    const auto connection = opened.door->connect(PermitMint::make(silent), 300);
+    ASSERT_FALSE(connection);
+    EXPECT_EQ(connection.error().kind, ErrorKind::timeout);
+    const auto receipts = opened.receipts.wait(1);
+    ASSERT_EQ(receipts.size(), 1u);
+    EXPECT_EQ(receipts[0].outcome, "timeout: the TLS handshake");
+}
+
 TEST(DoorTls, much_data_arrives_whole) {
     const auto server = tls_double();
-    const CaFile ca(server->ca_pem());
+    const std::string ca = test::ca_file_of(*server);
     const Destination destination{"127.0.0.1", server->port(), true};
-    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
+    Opened opened({{.destination = destination, .name = "test", .ca_file = ca}});
     auto connection = opened.door->connect(PermitMint::make(destination), kPatientMs);
     ASSERT_TRUE(connection) << connection.error().message;
     const std::string body(5'000'000, 'b');
@@ -118,8 +118,8 @@ void expect_refused(const test::Double& server, const std::string& host, const s
 TEST(DoorTls, an_unknown_authority_is_refused) {
     const auto server = tls_double();
     const auto other = tls_double();
-    const CaFile ca(other->ca_pem());
-    expect_refused(*server, "127.0.0.1", ca.path(), "certificate");
+    const std::string ca = test::ca_file_of(*other);
+    expect_refused(*server, "127.0.0.1", ca, "certificate");
 }
 
 TEST(DoorTls, the_systems_bundle_does_not_know_the_double) {
@@ -129,39 +129,40 @@ TEST(DoorTls, the_systems_bundle_does_not_know_the_double) {
 
 TEST(DoorTls, a_certificate_for_another_name_is_refused) {
     const auto server = tls_double("other.example");
-    const CaFile ca(server->ca_pem());
-    expect_refused(*server, "127.0.0.1", ca.path(), "IP address mismatch");
+    const std::string ca = test::ca_file_of(*server);
+    expect_refused(*server, "127.0.0.1", ca, "IP address mismatch");
 }
 
 TEST(DoorTls, a_certificate_for_another_host_name_is_refused) {
     addrinfo* list = nullptr;
     if (::getaddrinfo("localhost", nullptr, nullptr, &list) != 0)
-        GTEST_SKIP() << "localhost has no address here";
+        CANNOT_RUN("localhost has no address here");
     ::freeaddrinfo(list);
     const auto server = tls_double("other.example");
-    const CaFile ca(server->ca_pem());
-    expect_refused(*server, "localhost", ca.path(), "hostname mismatch");
+    const std::string ca = test::ca_file_of(*server);
+    expect_refused(*server, "localhost", ca, "hostname mismatch");
 }
 
 TEST(DoorTls, an_expired_certificate_is_refused) {
     const auto server = tls_double("", true);
-    const CaFile ca(server->ca_pem());
-    expect_refused(*server, "127.0.0.1", ca.path(), "expired");
+    const std::string ca = test::ca_file_of(*server);
+    expect_refused(*server, "127.0.0.1", ca, "expired");
 }
 
 TEST(DoorTls, a_missing_or_empty_ca_file_fails_closed_and_says_so) {
     const auto server = tls_double();
     expect_refused(*server, "127.0.0.1", "/nowhere/ca.pem", "/nowhere/ca.pem");
-    const CaFile empty("");
-    expect_refused(*server, "127.0.0.1", empty.path(), empty.path());
+    const std::string empty = test::temp_folder() + "/empty.pem";
+    ASSERT_TRUE(write_file(empty, ""));
+    expect_refused(*server, "127.0.0.1", empty, empty);
 }
 
 TEST(DoorTls, a_server_without_tls_is_refused) {
     Listener server;
     const auto authority = tls_double();
-    const CaFile ca(authority->ca_pem());
+    const std::string ca = test::ca_file_of(*authority);
     const Destination destination{"127.0.0.1", server.port, true};
-    Opened opened({{.destination = destination, .name = "test", .ca_file = ca.path()}});
+    Opened opened({{.destination = destination, .name = "test", .ca_file = ca}});
     std::jthread plain_answer([&] {
         const Fd peer = server.accept();
         test::write_all(peer.get(), "HTTP/1.1 400 Bad Request\r\n\r\n");
