@@ -64,12 +64,13 @@ inline void act_q8_block(act_q8* out, const float* x) {
  * dense. */
 struct act_row {
     const float* d;
-    const float* minus_ds; /* -(d * sum of q), what minima are multiplied with */
-    const int16_t* half;   /* two for each block */
+    const float* minus_ds;     /* -(d * sum of q), what minima are multiplied with */
+    const int32_t* minus_sum;  /* -(sum of q), what an offset of the weights is multiplied with */
+    const int32_t* minus_half; /* two for each block: of q[0..15] and of q[16..31] */
     const int8_t* q;
     const uint8_t* tile; /* q as the ISA's tiles read it: with kActFlip applied */
 };
-constexpr size_t kActBlockBytes = 4 + 4 + 4 + 32 + (kActFlip ? 32 : 0);
+constexpr size_t kActBlockBytes = 4 + 4 + 4 + 8 + 32 + (kActFlip ? 32 : 0);
 
 inline size_t act_q8_bytes(int64_t k) {
     return size_t(k / 32) * kActBlockBytes;
@@ -78,28 +79,28 @@ inline act_row act_row_at(const void* act, int64_t n) {
     act_row row;
     row.d = (const float*)act;
     row.minus_ds = row.d + n;
-    row.half = (const int16_t*)(row.minus_ds + n);
-    row.q = (const int8_t*)(row.half + 2 * n);
+    row.minus_sum = (const int32_t*)(row.minus_ds + n);
+    row.minus_half = row.minus_sum + n;
+    row.q = (const int8_t*)(row.minus_half + 2 * n);
     row.tile = (const uint8_t*)row.q + (kActFlip ? 32 * n : 0);
     return row;
-}
-inline int32_t act_sum(act_row a, int64_t b) {
-    return a.half[2 * b] + a.half[2 * b + 1];
 }
 
 inline void act_q8_make(void* act, const float* x, int64_t k) {
     const act_row row = act_row_at(act, k / 32);
     float *d = (float*)row.d, *minus_ds = (float*)row.minus_ds;
-    int16_t* half = (int16_t*)row.half;
+    int32_t *minus_sum = (int32_t*)row.minus_sum, *minus_half = (int32_t*)row.minus_half;
     int8_t* q = (int8_t*)row.q;
     uint8_t* tile = (uint8_t*)row.tile;
     for (int64_t b = 0; b < k / 32; ++b) {
         act_q8 block;
         act_q8_block(&block, x + 32 * b);
         d[b] = block.d;
-        minus_ds[b] = -(block.d * float(block.half[0] + block.half[1]));
-        half[2 * b] = block.half[0];
-        half[2 * b + 1] = block.half[1];
+        const int32_t sum = block.half[0] + block.half[1];
+        minus_ds[b] = -(block.d * float(sum));
+        minus_sum[b] = -sum;
+        minus_half[2 * b] = -block.half[0];
+        minus_half[2 * b + 1] = -block.half[1];
         __builtin_memcpy(q + 32 * b, block.q, 32);
         if (kActFlip)
             for (int j = 0; j < 32; ++j) tile[32 * b + j] = uint8_t(block.q[j]) ^ kActFlip;

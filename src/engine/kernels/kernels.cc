@@ -5,6 +5,21 @@
 
 extern "C" {
 
+hearth_kernels hearth_kernels_over(const hearth_kernels* own, const hearth_kernels* base,
+                                   const hearth_format** formats, int n) {
+    int i = 0;
+    for (; base->formats[i] != nullptr; ++i) {
+        if (i + 1 >= n) __builtin_trap();
+        const hearth_format* other = hearth_format_find(own, base->formats[i]->gguf_type);
+        formats[i] = other ? other : base->formats[i];
+    }
+    formats[i] = nullptr;
+    hearth_kernels out = *own;
+    out.formats = formats;
+    out.kv_types = base->kv_types;
+    return out;
+}
+
 const hearth_kernels* hearth_kernels_pick(const char* isa_or_null) {
     const hearth_kernels* best = nullptr;
     for (const hearth_kernels* const* at = hearth_kernels_all; *at != nullptr; ++at) {

@@ -22,6 +22,9 @@
  * blocks of 32 as 8-bit integers with an f32 scale. */
 typedef enum hearth_act { HEARTH_ACT_F32, HEARTH_ACT_BF16, HEARTH_ACT_Q8 } hearth_act;
 
+/* Rows of weights that packed weights lay side by side. */
+#define HEARTH_PACKED_ROWS 16
+
 typedef struct hearth_format {
     const char* name;    /* "q8_0"; the file's stem */
     uint32_t gguf_type;  /* GGUF tensor type number */
@@ -39,12 +42,23 @@ typedef struct hearth_format {
 
     /* out[t * ld_out + n] = sum_k w[n, k] * x[t, k]   for t in [0, T), n in [n0, n1).
      * act: T rows of act_bytes(K) bytes each; w: rows of w_stride bytes, row n at w + n * w_stride.
-     * Requires: K % block == 0. Rows of w beyond n1 are not read. Calls with n1 - n0 a multiple of 32 leave no lane idle.
-     * Cost: (n1 - n0) * K / block * block_bytes bytes of weights from memory.
+     * Requires: K % block == 0. Rows of w beyond n1 are not read. Calls with n1 - n0 a multiple of
+     * 32 leave no lane idle. Cost: (n1 - n0) * K / block * block_bytes bytes of weights from
+     * memory.
      */
     void (*matmul)(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
                    size_t w_stride, int64_t n0, int64_t n1, int64_t K);
     hearth_act act; /* with HEARTH_ACT_F32 a row is simply K floats and need not be made */
+
+    /* Packed weights: the same bytes in groups of HEARTH_PACKED_ROWS rows, each word of four bytes
+     * of all rows side by side, as matmul has to turn them in every step. The form is that of the
+     * format, the same on every ISA. NULL where a format has none.
+     * pack: a group of rows that lie w_stride bytes apart, into as many bytes.
+     * matmul_packed: as matmul, bit for bit. Requires: n0 and n1 are whole groups; the group of row
+     * n is at packed + n * K / block * block_bytes. */
+    void (*pack)(void* packed, const void* w, size_t w_stride, int64_t K);
+    void (*matmul_packed)(float* out, int64_t ld_out, const void* act, int64_t T,
+                          const void* packed, int64_t n0, int64_t n1, int64_t K);
 } hearth_format;
 
 /* Key/value element types: "f32", "f16", "bf16", "q8_0". */
@@ -78,7 +92,8 @@ typedef struct hearth_kernels {
      * Requires: n_rot even.
      * Source: RoPE, arXiv:2104.09864. */
     void (*rope_pairs)(float* x, const float* cos, const float* sin, int64_t n_rot);
-    /* out[i] = silu(gate[i]) * up[i], all [n]; out may be gate or up. Source: SwiGLU, arXiv:2002.05202. */
+    /* out[i] = silu(gate[i]) * up[i], all [n]; out may be gate or up. Source: SwiGLU,
+     * arXiv:2002.05202. */
     void (*silu_mul)(float* out, const float* gate, const float* up, int64_t n);
     void (*add)(float* x, const float* y, int64_t n); /* x += y */
     void (*scale)(float* x, float by, int64_t n);     /* x *= by */
@@ -106,6 +121,12 @@ extern "C" {
 
 /* All tables in rising order of preference, terminated by NULL; the first is the scalar oracle. */
 extern const hearth_kernels* const hearth_kernels_all[];
+
+/* A table with base's entries in place of what own has none of: its formats of other types, and the
+ * key/value types. formats: room for n of them, the ending NULL among them; ends the program where
+ * that is too little. */
+hearth_kernels hearth_kernels_over(const hearth_kernels* own, const hearth_kernels* base,
+                                   const hearth_format** formats, int n);
 
 /* Best table that is supported and preferred, or the one named (from HEARTH_ISA); NULL if that is
  * unknown or unsupported. */

@@ -27,9 +27,10 @@ struct k_heads {
     f32x16 d, dmin;
     i32x16 scales[2], mins[2];
 };
-inline void k_open(k_heads& h, const uint8_t* rows, size_t stride) {
+template <class Rows>
+HEARTH_INLINE void k_open(k_heads& h, Rows rows) {
     i32x16 head[4];
-    i_turn4(head, rows, stride);
+    rows.turn4(head, 0);
     const i32x16 low6 = i_set(0x3f3f3f3f), low4 = i_set(0x0f0f0f0f), top2 = i_set(0x30303030);
     h.d = f_of_h(head[0]);
     h.dmin = f_of_h(i_shr<16>(head[0]));
@@ -38,12 +39,13 @@ inline void k_open(k_heads& h, const uint8_t* rows, size_t stride) {
     h.scales[1] = i_or(i_and(head[3], low4), i_and(i_shr<2>(head[1]), top2));
     h.mins[1] = i_or(i_and(i_shr<4>(head[3]), low4), i_and(i_shr<2>(head[2]), top2));
 }
+/* Of sub-block 2 i + C. */
 template <int C>
-inline void k_scales(f32x16* D, f32x16* M, const k_heads& h) {
-    constexpr int kShift = 8 * (C % 4);
+HEARTH_INLINE void k_scales(f32x16* D, f32x16* M, const k_heads& h, int i) {
     const i32x16 byte = i_set(0xff);
-    *D = f_mul(h.d, f_of_i(i_and(i_shr<kShift>(h.scales[C / 4]), byte)));
-    *M = f_mul(h.dmin, f_of_i(i_and(i_shr<kShift>(h.mins[C / 4]), byte)));
+    const int shift = 8 * (2 * (i % 2) + C);
+    *D = f_mul(h.d, f_of_i(i_and(i_shr(h.scales[i / 2], shift), byte)));
+    *M = f_mul(h.dmin, f_of_i(i_and(i_shr(h.mins[i / 2], shift), byte)));
 }
 
 struct k_numbers {
@@ -96,12 +98,13 @@ inline void k_put_nibbles(uint8_t* p, const uint8_t* q) {
             p[32 * i + j] = uint8_t((q[64 * i + j] & 15) | (q[64 * i + 32 + j] & 15) << 4);
 }
 
-/* Nibbles of sub-block C; the raw bytes of an even one serve the odd one after it. */
-template <int C>
-inline void k_nibbles(i32x16* q, i32x16* raw, const uint8_t* qs, size_t stride) {
-    if constexpr (C % 2 == 0) {
-        i_turn4(raw, qs + 16 * C, stride);
-        i_turn4(raw + 4, qs + 16 * C + 16, stride);
+/* Nibbles of the sub-block that has byte `at` of the block and those after it; the raw bytes of an
+ * even one (C = 0) serve the odd one after it. */
+template <int C, class Rows>
+HEARTH_INLINE void k_nibbles(i32x16* q, i32x16* raw, Rows rows, int at) {
+    if constexpr (C == 0) {
+        rows.turn4(raw, at);
+        rows.turn4(raw + 4, at + 16);
         for (int j = 0; j < 8; ++j) q[j] = quant_low(raw[j]);
     } else {
         for (int j = 0; j < 8; ++j) q[j] = quant_high(raw[j]);

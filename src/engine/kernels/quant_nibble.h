@@ -33,24 +33,24 @@ template <bool Min, bool Fifths>
 struct quant_nibble {
     static constexpr int kMost = Fifths ? 31 : 15;
     static constexpr int kAtFifths = Min ? 4 : 2, kAtNibbles = kAtFifths + (Fifths ? 4 : 0);
-    static constexpr int kBytes = kAtNibbles + 16, kChunks = 1;
+    static constexpr int kBytes = kAtNibbles + 16, kChunks = 1, kStep = 1, kAtHalf = Min ? -1 : 0;
     static constexpr int kOffset = Min ? 0 : (kMost + 1) / 2;
     static constexpr bool kMin = Min, kHalves = false;
     static constexpr int kReach = Min ? kMost : kOffset, kTogether = kReach <= 16 ? 8 : 4;
     using word = i32x16;
     struct block {};
-    static void open(block&, const uint8_t*, size_t) {}
-    template <int>
-    static void unpack(block&, i32x16* q, f32x16* D, f32x16* M, const uint8_t* rows,
-                       size_t stride) {
-        quant_nibbles(q, rows + kAtNibbles, stride);
-        if constexpr (Fifths) quant_fifths(q, i_rows(rows + kAtFifths, stride));
+    template <class Rows>
+    static void open(block&, Rows) {}
+    template <int, class Rows>
+    HEARTH_INLINE static void unpack(block&, int, i32x16* q, f32x16* D, f32x16* M, Rows rows) {
+        quant_nibbles(q, rows, kAtNibbles);
+        if constexpr (Fifths) quant_fifths(q, rows.word(kAtFifths));
         if constexpr (Min) {
-            const i32x16 head = i_rows(rows, stride);
+            const i32x16 head = rows.word(0);
             *D = f_of_h(head);
             *M = f_sub(f_zero(), f_of_h(i_shr<16>(head)));
         } else {
-            *D = f_rows_h(rows, stride);
+            *D = rows.half(0);
         }
     }
 

@@ -118,9 +118,9 @@ inline void panel_tiles(float* out, int64_t ld_out, bool begin, const act_row* a
                                                        n_rows);
 }
 
-template <class Format>
+template <class Format, class Matrix>
 inline void panel_rows(float* out, int64_t ld_out, const uint8_t* act, size_t act_stride, int64_t T,
-                       const uint8_t* w, size_t w_stride, int64_t n0, int64_t n1, int64_t K) {
+                       Matrix w, int64_t n0, int64_t n1, int64_t K) {
     constexpr int64_t kBlocks = kPanelChunks / Format::kChunks, kN = kPanelN * kQuantRows;
     constexpr int kTile = Format::kHalves ? kPanelTHalves : kPanelT;
     const int64_t n_blocks = K / (Format::kChunks * 32);
@@ -133,11 +133,15 @@ inline void panel_rows(float* out, int64_t ld_out, const uint8_t* act, size_t ac
             for (int64_t r = 0; r < kPanelN; ++r) {
                 const int64_t row = n + kQuantRows * r;
                 panel_chunk<Format>* to = panel + r * kPanelChunks;
+                if (row >= n1) { /* multiplied, and not stored */
+                    __builtin_memset((void*)to, 0, kPanelChunks * sizeof *to);
+                    continue;
+                }
                 for (int64_t b = b0; b < b1; ++b, to += Format::kChunks)
-                    quant_unpack<Format>(w + size_t(row) * w_stride, w_stride, n1 - row, b,
-                                         [&](int c, const quant_chunk<Format>& chunk) {
-                                             panel_pack<Format>(to + c, chunk);
-                                         });
+                    w.template unpack<Format>(row, n1 - row, b,
+                                              [&](int c, const quant_chunk<Format>& chunk) {
+                                                  panel_pack<Format>(to + c, chunk);
+                                              });
             }
             panel_tiles<Format, kTile>(out + n, ld_out, b0 == 0, rows, T, b0 * Format::kChunks,
                                        panel, (b1 - b0) * Format::kChunks, n1 - n);
@@ -145,16 +149,32 @@ inline void panel_rows(float* out, int64_t ld_out, const uint8_t* act, size_t ac
     }
 }
 
+template <class Format, class Matrix>
+inline void panel_matmul(float* out, int64_t ld_out, const void* act, int64_t T, Matrix w,
+                         int64_t n0, int64_t n1, int64_t K) {
+    const size_t act_stride = act_q8_bytes(K);
+    for (int64_t t = 0; t < T; t += kPanelRows)
+        panel_rows<Format>(out + t * ld_out, ld_out, (const uint8_t*)act + size_t(t) * act_stride,
+                           act_stride, T - t < kPanelRows ? T - t : kPanelRows, w, n0, n1, K);
+}
 template <class Format>
 void quant_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
                   size_t w_stride, int64_t n0, int64_t n1, int64_t K) {
-    const uint8_t *a = (const uint8_t*)act, *weights = (const uint8_t*)w;
-    const size_t act_stride = act_q8_bytes(K);
-    if (T == 1) return quant_rows<Format, 1>(out, ld_out, a, weights, w_stride, n0, n1, K);
-    if (T == 2) return quant_rows<Format, 2>(out, ld_out, a, weights, w_stride, n0, n1, K);
-    for (int64_t t = 0; t < T; t += kPanelRows)
-        panel_rows<Format>(out + t * ld_out, ld_out, a + size_t(t) * act_stride, act_stride,
-                           T - t < kPanelRows ? T - t : kPanelRows, weights, w_stride, n0, n1, K);
+    quant_file matrix{(const uint8_t*)w, w_stride, kQuantRows};
+    if (T <= quant_file::kDirectRows<Format>)
+        return quant_few<Format>(out, ld_out, act, T, matrix, n0, n1, K);
+    matrix.distance = kPanelN * kQuantRows;
+    panel_matmul<Format>(out, ld_out, act, T, matrix, n0, n1, K);
+}
+template <class Format>
+void quant_matmul_packed(float* out, int64_t ld_out, const void* act, int64_t T, const void* packed,
+                         int64_t n0, int64_t n1, int64_t K) {
+    const size_t row_bytes = size_t(K / (32 * Format::kChunks)) * Format::kBytes;
+    quant_packed matrix{(const uint8_t*)packed, row_bytes, kPackedAhead};
+    if (T <= quant_packed::kDirectRows<Format>)
+        return quant_few<Format>(out, ld_out, act, T, matrix, n0, n1, K);
+    matrix.distance = kPanelN * kQuantRows * row_bytes;
+    panel_matmul<Format>(out, ld_out, act, T, matrix, n0, n1, K);
 }
 
 /* The descriptor of a format of quant_dot.h. */
@@ -173,6 +193,8 @@ constexpr hearth_format quant_format(const char* name, uint32_t gguf_type,
         .make_act = act_q8_make,
         .matmul = quant_matmul<Format>,
         .act = HEARTH_ACT_Q8,
+        .pack = quant_pack<Format>,
+        .matmul_packed = quant_matmul_packed<Format>,
     };
 }
 

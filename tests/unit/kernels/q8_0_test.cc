@@ -15,7 +15,7 @@ static_assert(sizeof(Block) == 34);
 // act_q8 as its file describes it: arrays of a row's blocks; what follows them is the ISA's own.
 struct Acts {
     std::vector<float> d, minus_ds;
-    std::vector<std::int16_t> half;
+    std::vector<std::int32_t> minus_sum, minus_half;
     std::vector<std::int8_t> q;
     bool operator==(const Acts&) const = default;
 };
@@ -28,15 +28,15 @@ Acts acts_of(const hearth_kernels& table, const std::vector<float>& x) {
     const std::size_t n = x.size() / 32;
     const hearth_format& format = q8_0(table);
     std::vector<std::byte> row(format.act_bytes(std::int64_t(x.size())));
-    Acts acts{std::vector<float>(n), std::vector<float>(n), std::vector<std::int16_t>(2 * n),
-              std::vector<std::int8_t>(32 * n)};
+    Acts acts{std::vector<float>(n), std::vector<float>(n), std::vector<std::int32_t>(n),
+              std::vector<std::int32_t>(2 * n), std::vector<std::int8_t>(32 * n)};
     format.make_act(row.data(), x.data(), std::int64_t(x.size()));
     const std::byte* at = row.data();
     const auto read = [&](auto& values) {
         std::memcpy(values.data(), at, values.size() * sizeof values[0]);
         at += values.size() * sizeof values[0];
     };
-    read(acts.d), read(acts.minus_ds), read(acts.half), read(acts.q);
+    read(acts.d), read(acts.minus_ds), read(acts.minus_sum), read(acts.minus_half), read(acts.q);
     EXPECT_LE(at, row.data() + row.size());
     return acts;
 }
@@ -124,8 +124,9 @@ TEST(ActQ8, values_are_the_nearest_steps_and_sums_are_exact_on_every_isa) {
                 ASSERT_LE(std::abs(first.q[32 * b + j]), 127);
                 sum[j / 16] += first.q[32 * b + j];
             }
-            ASSERT_EQ(first.half[2 * b], sum[0]);
-            ASSERT_EQ(first.half[2 * b + 1], sum[1]);
+            ASSERT_EQ(first.minus_half[2 * b], -sum[0]);
+            ASSERT_EQ(first.minus_half[2 * b + 1], -sum[1]);
+            ASSERT_EQ(first.minus_sum[b], -(sum[0] + sum[1]));
             ASSERT_EQ(first.minus_ds[b], -(first.d[b] * float(sum[0] + sum[1])));
         }
     }

@@ -19,6 +19,8 @@ const hearth_format format_f16 = {
     float_make_act,
     float_matmul<uint16_t>,
     HEARTH_ACT_F32,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace

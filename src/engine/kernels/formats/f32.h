@@ -25,6 +25,8 @@ const hearth_format format_f32 = {
     float_make_act,
     float_matmul<float>,
     HEARTH_ACT_F32,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace

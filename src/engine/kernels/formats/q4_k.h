@@ -12,7 +12,7 @@
 namespace {
 
 struct q4_k {
-    static constexpr int kBytes = 144, kChunks = 8, kOffset = 0;
+    static constexpr int kBytes = 144, kChunks = 8, kStep = 2, kAtHalf = -1, kOffset = 0;
     static constexpr bool kMin = true, kHalves = false;
     static constexpr int kReach = 15, kTogether = 8;
     using word = i32x16;
@@ -20,14 +20,14 @@ struct q4_k {
         k_heads heads;
         i32x16 raw[8];
     };
-    static void open(block& b, const uint8_t* rows, size_t stride) {
-        k_open(b.heads, rows, stride);
+    template <class Rows>
+    static void open(block& b, Rows rows) {
+        k_open(b.heads, rows);
     }
-    template <int C>
-    static void unpack(block& b, i32x16* q, f32x16* D, f32x16* M, const uint8_t* rows,
-                       size_t stride) {
-        k_nibbles<C>(q, b.raw, rows + 16, stride);
-        k_scales<C>(D, M, b.heads);
+    template <int C, class Rows>
+    HEARTH_INLINE static void unpack(block& b, int i, i32x16* q, f32x16* D, f32x16* M, Rows rows) {
+        k_nibbles<C>(q, b.raw, rows, 16 + 32 * i);
+        k_scales<C>(D, M, b.heads, i);
     }
 };
 

@@ -13,7 +13,7 @@
 namespace {
 
 struct q5_k {
-    static constexpr int kBytes = 176, kChunks = 8, kOffset = 0;
+    static constexpr int kBytes = 176, kChunks = 8, kStep = 2, kAtHalf = -1, kOffset = 0;
     static constexpr bool kMin = true, kHalves = false;
     static constexpr int kReach = 31, kTogether = 4;
     using word = i32x16;
@@ -21,24 +21,20 @@ struct q5_k {
         k_heads heads;
         i32x16 raw[8], fifths[8];
     };
-    static void open(block& b, const uint8_t* rows, size_t stride) {
-        k_open(b.heads, rows, stride);
-        i_turn4(b.fifths, rows + 16, stride);
-        i_turn4(b.fifths + 4, rows + 32, stride);
+    template <class Rows>
+    static void open(block& b, Rows rows) {
+        k_open(b.heads, rows);
+        rows.turn4(b.fifths, 16);
+        rows.turn4(b.fifths + 4, 32);
     }
-    template <int C>
-    static void unpack(block& b, i32x16* q, f32x16* D, f32x16* M, const uint8_t* rows,
-                       size_t stride) {
-        k_nibbles<C>(q, b.raw, rows + 48, stride);
-        for (int j = 0; j < 8; ++j) {
-            i32x16 fifth; /* bit C of each byte to bit 4 */
-            if constexpr (C < 4)
-                fifth = i_shl<4 - C>(b.fifths[j]);
-            else
-                fifth = i_shr<C - 4>(b.fifths[j]);
-            q[j] = i_or(q[j], i_and(fifth, i_set(0x10101010)));
+    template <int C, class Rows>
+    HEARTH_INLINE static void unpack(block& b, int i, i32x16* q, f32x16* D, f32x16* M, Rows rows) {
+        k_nibbles<C>(q, b.raw, rows, 48 + 32 * i);
+        for (int j = 0; j < 8; ++j) { /* bit 2 i + C of each byte to bit 4 */
+            const i32x16 fifth = i_and(i_shr(b.fifths[j], 2 * i + C), i_set(0x01010101));
+            q[j] = i_or(q[j], i_shl<4>(fifth));
         }
-        k_scales<C>(D, M, b.heads);
+        k_scales<C>(D, M, b.heads, i);
     }
 };
 

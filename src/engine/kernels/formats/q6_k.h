@@ -23,7 +23,7 @@
 namespace {
 
 struct q6_k {
-    static constexpr int kBytes = 210, kChunks = 8, kOffset = 32;
+    static constexpr int kBytes = 210, kChunks = 8, kStep = 4, kAtHalf = 208, kOffset = 32;
     static constexpr bool kMin = false, kHalves = true;
     static constexpr int kReach = 32, kTogether = 4;
     using word = i32x16;
@@ -33,32 +33,28 @@ struct q6_k {
         i32x16 low[16];   /* ql of a half */
         i32x16 high[8];   /* qh of a half */
     };
-    static void open(block& b, const uint8_t* rows, size_t stride) {
-        i_turn4(b.scales, rows + 192, stride);
-        b.d = f_rows_h(rows + 208, stride);
+    template <class Rows>
+    static void open(block& b, Rows rows) {
+        rows.turn4(b.scales, 192);
+        b.d = rows.half(208);
     }
-    template <int C>
-    static void unpack(block& b, i32x16* q, f32x16* D, f32x16* s, const uint8_t* rows,
-                       size_t stride) {
-        constexpr int kHalf = C / 4, kPart = C % 4;
-        if constexpr (kPart == 0)
-            for (int j = 0; j < 2; ++j)
-                i_turn4(b.high + 4 * j, rows + 128 + 32 * kHalf + 16 * j, stride);
-        if constexpr (kPart < 2)
-            for (int j = 0; j < 2; ++j)
-                i_turn4(b.low + 8 * kPart + 4 * j, rows + 64 * kHalf + 32 * kPart + 16 * j, stride);
+    template <int C, class Rows>
+    HEARTH_INLINE static void unpack(block& b, int i, i32x16* q, f32x16* D, f32x16* s, Rows rows) {
+        if constexpr (C == 0)
+            for (int j = 0; j < 2; ++j) rows.turn4(b.high + 4 * j, 128 + 32 * i + 16 * j);
+        if constexpr (C < 2)
+            for (int j = 0; j < 2; ++j) rows.turn4(b.low + 8 * C + 4 * j, 64 * i + 32 * C + 16 * j);
         for (int j = 0; j < 8; ++j) {
-            const i32x16 low = b.low[8 * (kPart % 2) + j];
+            const i32x16 low = b.low[8 * (C % 2) + j];
             i32x16 high; /* two bits of each byte to bits 4 and 5 */
-            if constexpr (kPart < 2)
-                high = i_shl<4 - 2 * kPart>(b.high[j]);
+            if constexpr (C < 2)
+                high = i_shl<4 - 2 * C>(b.high[j]);
             else
-                high = i_shr<2 * kPart - 4>(b.high[j]);
-            q[j] =
-                i_or(kPart < 2 ? quant_low(low) : quant_high(low), i_and(high, i_set(0x30303030)));
+                high = i_shr<2 * C - 4>(b.high[j]);
+            q[j] = i_or(C < 2 ? quant_low(low) : quant_high(low), i_and(high, i_set(0x30303030)));
         }
         *D = b.d;
-        const i32x16 scales = b.scales[C / 2]; /* of sub-blocks 4 (C / 2) and on */
+        const i32x16 scales = b.scales[2 * i + C / 2]; /* of sub-blocks 8 i + 4 (C / 2) and on */
         s[0] = f_of_i(i_sar<24>(i_shl<24 - 16 * (C % 2)>(scales)));
         s[1] = f_of_i(i_sar<24>(i_shl<16 - 16 * (C % 2)>(scales)));
     }

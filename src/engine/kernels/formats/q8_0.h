@@ -17,17 +17,18 @@
 namespace {
 
 struct q8_0 {
-    static constexpr int kBytes = 34, kChunks = 1;
+    static constexpr int kBytes = 34, kChunks = 1, kStep = 1, kAtHalf = 0;
     static constexpr int kOffset = 128; /* where an ISA adds it to have unsigned bytes */
     static constexpr bool kMin = false, kHalves = false;
     static constexpr int kReach = 128, kTogether = 1;
     using word = i8tile;
     struct block {};
-    static void open(block&, const uint8_t*, size_t) {}
-    template <int>
-    static void unpack(block&, i8tile* q, f32x16* D, f32x16*, const uint8_t* rows, size_t stride) {
-        t_load(q, rows + 2, stride);
-        *D = f_rows_h(rows, stride);
+    template <class Rows>
+    static void open(block&, Rows) {}
+    template <int, class Rows>
+    HEARTH_INLINE static void unpack(block&, int, i8tile* q, f32x16* D, f32x16*, Rows rows) {
+        rows.tile(q, 2);
+        *D = rows.half(0);
     }
 };
 

@@ -20,6 +20,7 @@ constexpr int kTileN = 2, kTileT = 2;
 constexpr int kFloatN = 4, kFloatT = 1;
 // Rows of a quantized tile: 2 * 3 sums and as many integer parts in 16 registers, nearly.
 constexpr int kPanelN = 1, kPanelT = 3, kPanelTHalves = 3;
+constexpr int kPackedRows = 2, kPackedHalves = 2;
 #ifdef __AVXVNNI__
 constexpr uint8_t kActFlip = 0x80;
 #else
@@ -236,6 +237,9 @@ inline void t_load(i8tile* tile, const uint8_t* p, size_t stride) {
     turn8(hi, p + 8 * stride, stride);
     for (int j = 0; j < 8; ++j) tile[j] = {lo[j], hi[j]};
 }
+inline i8tile t_turned(const uint8_t* p) {
+    return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)(p + 32))};
+}
 inline i32x16 i_begin(int32_t) {
     return {_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
@@ -279,6 +283,10 @@ template <int N>
 inline i32x16 i_shr(i32x16 a) {
     return {_mm256_srli_epi32(a.lo, N), _mm256_srli_epi32(a.hi, N)};
 }
+inline i32x16 i_shr(i32x16 a, int n) {
+    const __m128i count = _mm_cvtsi32_si128(n);
+    return {_mm256_srl_epi32(a.lo, count), _mm256_srl_epi32(a.hi, count)};
+}
 template <int N>
 inline i32x16 i_sar(i32x16 a) {
     return {_mm256_srai_epi32(a.lo, N), _mm256_srai_epi32(a.hi, N)};
@@ -301,6 +309,9 @@ inline __m256i rows8_w(const uint8_t* p, size_t stride) {
                              word_at(p + 3 * stride), word_at(p + 4 * stride),
                              word_at(p + 5 * stride), word_at(p + 6 * stride),
                              word_at(p + 7 * stride));
+}
+inline i32x16 i_load(const uint8_t* p) {
+    return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)(p + 32))};
 }
 inline i32x16 i_rows(const uint8_t* p, size_t stride) {
     return {rows8_w(p, stride), rows8_w(p + 8 * stride, stride)};

@@ -21,6 +21,7 @@ constexpr int kFloatN = 8, kFloatT = 3;
 // Rows of a quantized tile: 2 * 6 sums, as many of their integer parts, words of weights and of
 // activations in 32 registers; with scales for sixteens both parts live at a time.
 constexpr int kPanelN = 2, kPanelT = 6, kPanelTHalves = 4;
+constexpr int kPackedRows = 8, kPackedHalves = 4;
 // The dot's first factor is unsigned: activations with 128 added.
 constexpr uint8_t kActFlip = 0x80;
 
@@ -207,9 +208,12 @@ inline void t_load(i8tile* tile, const uint8_t* p, size_t stride) {
         tile[j + 4].v = _mm512_xor_si512(_mm512_shuffle_i32x4(x[j], x[j + 4], 0xdd), flip);
     }
 }
+inline i8tile t_turned(const uint8_t* p) {
+    return {_mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(char(0x80)))};
+}
 // sum w a = sum (w + 128) a - 128 sum a.
-inline i32x16 i_begin(int32_t sum) {
-    return {_mm512_set1_epi32(-128 * sum)};
+inline i32x16 i_begin(int32_t minus_sum) {
+    return {_mm512_slli_epi32(_mm512_set1_epi32(minus_sum), 7)};
 }
 inline i32x16 i_dot(i32x16 acc, i8tile tile, const int8_t* a) {
     int32_t four;
@@ -240,6 +244,9 @@ template <int N>
 inline i32x16 i_shr(i32x16 a) {
     return {_mm512_srli_epi32(a.v, N)};
 }
+inline i32x16 i_shr(i32x16 a, int n) {
+    return {_mm512_srl_epi32(a.v, _mm_cvtsi32_si128(n))};
+}
 template <int N>
 inline i32x16 i_sar(i32x16 a) {
     return {_mm512_srai_epi32(a.v, N)};
@@ -257,6 +264,9 @@ inline __m256i rows8_w(const uint8_t* p, size_t stride) {
                              word_at(p + 3 * stride), word_at(p + 4 * stride),
                              word_at(p + 5 * stride), word_at(p + 6 * stride),
                              word_at(p + 7 * stride));
+}
+inline i32x16 i_load(const uint8_t* p) {
+    return {_mm512_loadu_si512(p)};
 }
 inline i32x16 i_rows(const uint8_t* p, size_t stride) {
     return {_mm512_inserti64x4(_mm512_castsi256_si512(rows8_w(p, stride)),

@@ -3,6 +3,8 @@
 // when: x86_64|amd64|AMD64
 // rank: 4
 // prefer: amd
+// base: avx512
+// formats: bf16
 //
 // The primitives of avx512.h with the dot of bf16 pairs, for bf16 weights. On AMD's cores since Zen
 // 4 it does twice the work of an f32 multiply-add, on Intel's half of it (docs/SPEED.md): there it

@@ -9,15 +9,16 @@
 //
 // A vector is always 16 lanes, whatever the machine's registers: AVX-512 holds one in one register,
 // AVX2 in two, this file in an array. So the order of every sum belongs to the code that is written
-// over the primitives, not to the ISA, and all ISAs agree bit for bit (but for bf16 weights where an
-// ISA has a dot of bf16 pairs, kernels.h). Multiply and add are fused
-// only where f_fma says so (-ffp-contract=off).
+// over the primitives, not to the ISA, and all ISAs agree bit for bit (but for bf16 weights where
+// an ISA has a dot of bf16 pairs, kernels.h). Multiply and add are fused only where f_fma says so
+// (-ffp-contract=off).
 //
 // The lines above are read by CMake: compiler flags of this ISA's object, the CPU features it needs
 // at run time (names of cpu.cc), the processors it is built for, its rank (the highest that is
 // supported and preferred is chosen), and, not in every file, the features without which it is not
-// preferred (prefer) and what optimises it in a release in place of -O3 (release). No standard C++ header may be included here or in any file that an
-// ISA's object includes.
+// preferred (prefer), what optimises it in a release in place of -O3 (release), and the ISA (base)
+// of which it only replaces some formats (formats). No standard C++ header may be included here or
+// in any file that an ISA's object includes.
 #ifndef HEARTH_SIMD_H
 #define HEARTH_SIMD_H
 
@@ -32,6 +33,10 @@ constexpr int kTileN = 2, kTileT = 2;
 constexpr int kFloatN = 2, kFloatT = 2;
 // Rows of a quantized tile, and what its dots want flipped in activations: nothing.
 constexpr int kPanelN = 1, kPanelT = 2, kPanelTHalves = 2;
+// Rows of activations that meet packed weights as they are unpacked.
+constexpr int kPackedRows = 1, kPackedHalves = 1;
+// Calls are as good as anything here, and the compiler's time is short.
+#define HEARTH_INLINED
 constexpr uint8_t kActFlip = 0;
 
 struct f32x16 {
@@ -232,8 +237,14 @@ inline void t_load(i8tile* tile, const uint8_t* p, size_t stride) {
     for (int j = 0; j < 8; ++j)
         LANES __builtin_memcpy(tile[j].v[i], p + size_t(i) * stride + size_t(j) * 4, 4);
 }
-// Where the sums of i_dot start, given the sum of all activations that will follow. (AVX-512 reads
-// the weights with 128 added, and starts at -128 times that sum.)
+// The same of bytes that lie turned already.
+inline i8tile t_turned(const uint8_t* p) {
+    i8tile r;
+    __builtin_memcpy(r.v, p, sizeof r.v);
+    return r;
+}
+// Where the sums of i_dot start, given minus the sum of all activations that will follow. (AVX-512
+// reads the weights with 128 added, and starts at 128 times that.)
 inline i32x16 i_begin(int32_t) {
     return i32x16{};
 }
@@ -276,6 +287,10 @@ inline i32x16 i_shr(i32x16 a) {
     LANES a.v[i] = int32_t(uint32_t(a.v[i]) >> N);
     return a;
 }
+inline i32x16 i_shr(i32x16 a, int n) {
+    LANES a.v[i] = int32_t(uint32_t(a.v[i]) >> n);
+    return a;
+}
 template <int N>
 inline i32x16 i_sar(i32x16 a) {
     LANES a.v[i] >>= N;
@@ -285,6 +300,12 @@ inline i32x16 i_sar(i32x16 a) {
 inline f32x16 f_of_h(i32x16 a) {
     f32x16 r;
     LANES r.v[i] = f32_of_f16(uint16_t(a.v[i]));
+    return r;
+}
+// 16 consecutive words.
+inline i32x16 i_load(const uint8_t* p) {
+    i32x16 r;
+    __builtin_memcpy(r.v, p, sizeof r.v);
     return r;
 }
 // 16 words that lie stride bytes apart.
@@ -331,9 +352,9 @@ template <int N>
 inline i32x16 w_begin(const w8x16*) {
     return i32x16{};
 }
-// acc[r][t] += sum over N words j of their four products with bytes at + 4 j.. of a[t], exactly; the
-// words of the r-th 16 rows stand w_stride bytes after those before. Together: words whose products
-// are added within 16 bits.
+// acc[r][t] += sum over N words j of their four products with bytes at + 4 j.. of a[t], exactly;
+// the words of the r-th 16 rows stand w_stride bytes after those before. Together: words whose
+// products are added within 16 bits.
 template <int R, int T, int N, int Together>
 inline void w_dots(i32x16 (*acc)[T], const w8x16* w, size_t w_stride, const uint8_t* const* a,
                    int64_t at) {
