@@ -1,12 +1,13 @@
-// bench_kernels: weight bytes per second of every format on every ISA, as a share of measured
-// bandwidth.
+// bench_kernels: every kernel that reads weights or keys, on every ISA, beside the machine's
+// limits.
 //
-//   bench_kernels [THREADS] [MIB] [ISA]     weights of MIB (default 256) read by THREADS (default
-//   1)
+//   bench_kernels [THREADS] [MIB] [ISA] [NAME]
 //
-// A decode step multiplies one row with weights that no cache holds; its limit is the rate at which
-// the same threads can merely read them, which is measured beside it, in turns. Batches of rows
-// show where arithmetic takes over. Medians of five runs; lines are JSON.
+// Weights of MIB (default 256) are read by THREADS (default 1), as rows of a file and packed, by 1
+// to 64 rows of activations; keys and values of as many bytes by 1 to 8 query heads. The limits are
+// measured in turns with them: the rate at which the same threads merely read, and the ISA's dots
+// on registers alone. A line's share is of the one that would let it run longer: bytes or
+// operations. Medians of five runs; lines are JSON.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -39,94 +40,131 @@ double seconds_of(int n_threads, F&& work) {
     return seconds_now() - start;
 }
 
-// Reads in the compiler's baseline vectors, far enough ahead that the memory is never idle; four
-// sums keep the loads alive.
-std::uint64_t read_all(const std::uint8_t* from, std::size_t bytes) {
-    using Vector [[gnu::vector_size(16)]] = std::uint64_t;
-    const auto* at = reinterpret_cast<const Vector*>(from);
-    Vector a = {}, b = {}, c = {}, d = {};
-    for (std::size_t i = 0; i + 4 <= bytes / sizeof(Vector); i += 4) {
-        __builtin_prefetch(at + i + 64);  // 1 KiB ahead: the fastest of those tried
-        a ^= at[i];
-        b ^= at[i + 1];
-        c ^= at[i + 2];
-        d ^= at[i + 3];
-    }
-    const Vector all = a ^ b ^ c ^ d;
-    return all[0] ^ all[1];
+double median(std::vector<double> x) {
+    std::sort(x.begin(), x.end());
+    return x[x.size() / 2];
 }
 
 struct Bench {
     int n_threads;
-    std::vector<std::uint8_t> weights;
-    std::vector<std::uint64_t> sums;
+    std::vector<std::uint8_t> bytes;  // small integers, which any format takes for finite numbers
+    const hearth_kernels* table = nullptr;
 
-    double read_seconds() {
-        const std::size_t part = weights.size() / std::size_t(n_threads);
-        return seconds_of(n_threads, [&](int i) {
-            sums[std::size_t(i)] = read_all(weights.data() + std::size_t(i) * part, part);
+    double read_rate() const {
+        const std::size_t part = bytes.size() / std::size_t(n_threads) / 512 * 512;
+        const double s = seconds_of(n_threads, [&](int i) {
+            table->ceiling_read(bytes.data() + std::size_t(i) * part, std::int64_t(part));
         });
+        return double(part) * n_threads / s;
+    }
+    double ops_rate(double (*ceiling)(std::int64_t)) const {
+        constexpr std::int64_t kRounds = 200'000;
+        double ops = 0;
+        const double s = seconds_of(n_threads, [&](int i) {
+            const double done = ceiling(kRounds);
+            if (i == 0) ops = done;
+        });
+        return ops * n_threads / s;
     }
 
-    double matmul_seconds(const hearth_format& format, std::int64_t n, std::int64_t rows) {
+    // work() does so many bytes and operations.
+    template <class F>
+    void report(const char* what, const char* name, std::int64_t rows, double n_bytes, double n_ops,
+                double (*ceiling)(std::int64_t), F&& work) const {
+        std::vector<double> read, peak, time;
+        for (int run = 0; run <= kRuns; ++run) {
+            const double r = read_rate(), p = ops_rate(ceiling), t = work();
+            if (run == 0) continue;  // warm-up
+            read.push_back(r), peak.push_back(p), time.push_back(t);
+        }
+        const double t = median(time), of_read = n_bytes / t / median(read),
+                     of_ops = n_ops / t / median(peak);
+        std::printf(
+            "{\"isa\":\"%s\",\"kernel\":\"%s\",\"type\":\"%s\",\"rows\":%lld,\"threads\":%d,"
+            "\"gbps\":%.2f,\"read_gbps\":%.2f,\"gops\":%.1f,\"peak_gops\":%.1f,"
+            "\"share\":%.2f,\"of\":\"%s\"}\n",
+            table->isa, what, name, static_cast<long long>(rows), n_threads, n_bytes / t / 1e9,
+            median(read) / 1e9, n_ops / t / 1e9, median(peak) / 1e9, std::max(of_read, of_ops),
+            of_read > of_ops ? "read" : "ops");
+        std::fflush(stdout);
+    }
+
+    // One pass over all the weights that there are.
+    void matmul(const hearth_format& format, std::int64_t rows, bool packed) const {
         const std::size_t stride = std::size_t(kK / format.block * format.block_bytes);
+        const std::int64_t n = std::int64_t(bytes.size() / stride) / kRowsInPart * kRowsInPart;
         const std::vector<float> x(std::size_t(rows * kK), 0.5f);
         std::vector<std::uint8_t> acts(format.act_bytes(kK) * std::size_t(rows));
         for (std::int64_t t = 0; t < rows; ++t)
             format.make_act(acts.data() + std::size_t(t) * format.act_bytes(kK), x.data() + t * kK,
                             kK);
         std::vector<float> out(std::size_t(rows * n));
-        return seconds_of(n_threads, [&](int i) {
-            const std::int64_t end = n * (i + 1) / n_threads;
-            for (std::int64_t at = n * i / n_threads; at < end; at += kRowsInPart)
-                format.matmul(out.data(), n, acts.data(), rows, weights.data(), stride, at,
-                              std::min(end, at + kRowsInPart), kK);
-        });
+        const auto part = [&](std::int64_t from, std::int64_t to) {
+            if (packed)
+                format.matmul_packed(out.data(), n, acts.data(), rows, bytes.data(), from, to, kK);
+            else
+                format.matmul(out.data(), n, acts.data(), rows, bytes.data(), stride, from, to, kK);
+        };
+        const auto ceiling = format.act == HEARTH_ACT_Q8     ? table->ceiling_int8
+                             : format.act == HEARTH_ACT_BF16 ? table->ceiling_bf16
+                                                             : table->ceiling_f32;
+        report(packed ? "matmul_packed" : "matmul", format.name, rows, double(stride) * double(n),
+               2.0 * double(n) * double(kK) * double(rows), ceiling, [&] {
+                   return seconds_of(n_threads, [&](int i) {
+                       const std::int64_t parts = n / kRowsInPart;
+                       for (std::int64_t at = parts * i / n_threads;
+                            at < parts * (i + 1) / n_threads; ++at)
+                           part(at * kRowsInPart, (at + 1) * kRowsInPart);
+                   });
+               });
+    }
+
+    // Scores of blocks of keys, and values weighed by them, as attention goes through its cache.
+    void attend(const hearth_kv_type& type, std::int64_t heads) const {
+        constexpr std::int64_t kDim = 64, kBlock = 16;
+        const std::size_t block = type.row_bytes(kDim) * kBlock;
+        const std::int64_t n = std::int64_t(bytes.size() / block / 2) / n_threads * n_threads;
+        const std::vector<float> q(std::size_t(heads * kDim), 0.5f);
+        report("attend", type.name, heads, double(block) * 2 * double(n),
+               4.0 * double(kBlock * kDim * heads) * double(n), table->ceiling_f32, [&] {
+                   return seconds_of(n_threads, [&](int i) {
+                       std::vector<float> scores(std::size_t(heads * kBlock)), sum(q.size());
+                       for (std::int64_t b = n * i / n_threads; b < n * (i + 1) / n_threads; ++b) {
+                           const std::uint8_t* k = bytes.data() + std::size_t(2 * b) * block;
+                           type.scores(scores.data(), kBlock, q.data(), heads, k, kBlock, kDim,
+                                       0.125f);
+                           type.weigh(sum.data(), scores.data(), kBlock, heads, k + block, kBlock,
+                                      kDim);
+                       }
+                   });
+               });
     }
 };
-
-double median(std::vector<double> x) {
-    std::sort(x.begin(), x.end());
-    return x[x.size() / 2];
-}
-
-void measure(Bench& bench, const hearth_kernels& table, const hearth_format& format,
-             std::int64_t rows) {
-    const std::size_t row_bytes = std::size_t(kK / format.block * format.block_bytes);
-    auto n = std::int64_t(bench.weights.size() / row_bytes);
-    if (rows > 4 || std::strcmp(table.isa, "scalar") == 0)
-        n = std::max<std::int64_t>(kRowsInPart, n / 4);
-    n = n / kRowsInPart * kRowsInPart;
-    std::vector<double> read, work;
-    for (int run = 0; run <= kRuns; ++run) {
-        const double r = bench.read_seconds(), w = bench.matmul_seconds(format, n, rows);
-        if (run == 0) continue;  // warm-up
-        read.push_back(double(bench.weights.size()) / r / 1e9);
-        work.push_back(double(row_bytes) * double(n) / w / 1e9);
-    }
-    const double gbps = median(work), limit = median(read);
-    std::printf(
-        "{\"isa\":\"%s\",\"format\":\"%s\",\"rows\":%lld,\"threads\":%d,\"weights_gbps\":%.2f,"
-        "\"read_gbps\":%.2f,\"share\":%.2f,\"gops\":%.1f}\n",
-        table.isa, format.name, static_cast<long long>(rows), bench.n_threads, gbps, limit,
-        gbps / limit, gbps / double(row_bytes) * double(kK) * 2 * double(rows));
-    std::fflush(stdout);
-}
 
 }  // namespace
 
 int main(int argc, char** argv) {
     const int n_threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
     const std::size_t mib = argc > 2 ? std::size_t(std::max(1, std::atoi(argv[2]))) : 256;
-    Bench bench{n_threads, std::vector<std::uint8_t>(mib << 20), std::vector<std::uint64_t>(256)};
-    // Small integers: as f32 and f16 they are subnormal-free, as q8_0 scales finite.
-    for (std::size_t i = 0; i < bench.weights.size(); ++i)
-        bench.weights[i] = std::uint8_t(0x38 + i % 5);
+    const auto is_wanted = [&](int at, const char* name) {
+        return argc <= at || std::strcmp(argv[at], name) == 0;
+    };
+    Bench bench{n_threads, std::vector<std::uint8_t>(mib << 20)};
+    for (std::size_t i = 0; i < bench.bytes.size(); ++i)
+        bench.bytes[i] = std::uint8_t(0x38 + i % 5);
     for (const hearth_kernels* const* table = hearth_kernels_all; *table; ++table) {
-        if (argc > 3 && std::strcmp(argv[3], (*table)->isa) != 0) continue;
-        for (const hearth_format* const* format = (*table)->formats; *format; ++format)
-            for (const std::int64_t rows : {1, 8, 64})
-                if ((*table)->supported()) measure(bench, **table, **format, rows);
+        if (!(*table)->supported() || !is_wanted(3, (*table)->isa)) continue;
+        bench.table = *table;
+        for (const hearth_format* const* at = (*table)->formats; *at; ++at) {
+            if (!is_wanted(4, (*at)->name)) continue;
+            for (const std::int64_t rows : {1, 2, 4, 8, 16, 64}) {
+                bench.matmul(**at, rows, false);
+                if ((*at)->pack) bench.matmul(**at, rows, true);
+            }
+        }
+        for (const hearth_kv_type* const* at = (*table)->kv_types; *at; ++at)
+            if (is_wanted(4, (*at)->name))
+                for (const std::int64_t heads : {1, 4, 8}) bench.attend(**at, heads);
     }
     return 0;
 }

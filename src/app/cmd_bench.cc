@@ -269,6 +269,7 @@ int bench_model(Context& context, const BenchArgs& args) {
     auto engine = open_engine(context, args.model, options);
     if (!engine) return report(engine.error(), context.json);
     const double load_ms = double(system_clock().mono_ns() - started_ns) / kNsPerMs;
+    (*engine)->settle();
 
     std::unique_ptr<engine::CeilingProbe> probe;
     auto found = measure(context, args, **engine, probe);

@@ -16,6 +16,7 @@ int config_show_command(Context& context) {
             .field("config", context.folders.config)
             .field("data", context.folders.data)
             .field("state", context.folders.state)
+            .field("cache", context.folders.cache)
             .end_object();
         out.key("settings").begin_object();
         for (const Setting& s : context.settings.all()) {
@@ -44,9 +45,9 @@ int config_show_command(Context& context) {
         return kDone;
     }
     std::printf("config file   %s\n", file.path.empty() ? "(none)" : file.path.c_str());
-    std::printf("config folder %s\ndata folder   %s\nstate folder  %s\n\n",
+    std::printf("config folder %s\ndata folder   %s\nstate folder  %s\ncache folder  %s\n\n",
                 context.folders.config.c_str(), context.folders.data.c_str(),
-                context.folders.state.c_str());
+                context.folders.state.c_str(), context.folders.cache.c_str());
     for (const Setting& s : context.settings.all())
         std::printf("%-20s = %-14s  %s\n", s.spec->name, s.value.empty() ? "\"\"" : s.value.c_str(),
                     s.source.c_str());

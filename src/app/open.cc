@@ -78,6 +78,7 @@ engine::EngineOptions engine_options(const Context& context) {
     options.n_batch_tokens = s.integer("engine.batch_tokens");
     options.n_queue = s.integer("engine.queue");
     options.kv_type = s.text("engine.kv");
+    options.packed_folder = context.folders.packed();
     return options;
 }
 

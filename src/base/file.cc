@@ -156,12 +156,27 @@ std::string hex(std::span<const std::byte> bytes) {
     return out;
 }
 
-std::string sha256_hex(std::span<const std::byte> bytes) {
+Sha256::Sha256() : state_(EVP_MD_CTX_new()) {
+    CHECK(state_ &&
+          EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(state_), EVP_sha256(), nullptr) == 1);
+}
+Sha256::~Sha256() {
+    EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(state_));
+}
+void Sha256::add(std::span<const std::byte> bytes) {
+    CHECK(EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(state_), bytes.data(), bytes.size()) == 1);
+}
+std::string Sha256::hex() {
     std::array<std::byte, 32> digest;
-    unsigned size = 0;
-    CHECK(EVP_Digest(bytes.data(), bytes.size(), reinterpret_cast<unsigned char*>(digest.data()),
-                     &size, EVP_sha256(), nullptr) == 1);
-    return hex(digest);
+    CHECK(EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(state_),
+                             reinterpret_cast<unsigned char*>(digest.data()), nullptr) == 1);
+    return hearth::hex(digest);
+}
+
+std::string sha256_hex(std::span<const std::byte> bytes) {
+    Sha256 hash;
+    hash.add(bytes);
+    return hash.hex();
 }
 
 std::string sha256_hex(std::string_view text) {

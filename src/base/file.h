@@ -63,7 +63,19 @@ class MappedFile {
 
 // Lower-case hexadecimal.
 std::string hex(std::span<const std::byte> bytes);
-// SHA-256 (FIPS 180-4), lower-case hexadecimal.
+// SHA-256 (FIPS 180-4) of bytes that come in pieces.
+class Sha256 {
+  public:
+    Sha256();
+    ~Sha256();
+    Sha256(const Sha256&) = delete;
+    void add(std::span<const std::byte> bytes);
+    std::string hex();  // lower-case; once, last
+
+  private:
+    void* state_;  // OpenSSL's
+};
+// The same of bytes that are there.
 std::string sha256_hex(std::span<const std::byte> bytes);
 std::string sha256_hex(std::string_view text);
 

@@ -91,6 +91,7 @@ class LocalEngine final : public Engine {
                         .kv = *kv_,
                         .tokenizer = model_->tokenizer(),
                         .n_vocab = model_->config().n_vocab,
+                        .renew = [this] { renew(); },
                         .intact = [this] { return model_->unchanged(); }},
                 options, clock) {}
 
@@ -123,6 +124,9 @@ class LocalEngine final : public Engine {
     Result<Scores> score(std::vector<TokenId> ids, std::int64_t top_n) override {
         return loop_.score(std::move(ids), top_n);
     }
+    void settle() override {
+        if (model_->packing()) model_->packing()->settle();
+    }
     const model::Model& model() const override { return *model_; }
     std::int64_t n_ctx() const override { return options_.n_ctx; }
     MemoryPlan memory() const override { return memory_; }
@@ -131,6 +135,10 @@ class LocalEngine final : public Engine {
     std::string_view isa() const override { return device_->isa(); }
 
   private:
+    void renew() {
+        if (model_->packing()) model_->packing()->adopt();
+    }
+
     // Constant after construction; in this order, since each uses the ones before it.
     const std::unique_ptr<model::Device> device_;
     const std::unique_ptr<model::Model> model_;
@@ -174,7 +182,8 @@ Result<std::unique_ptr<Engine>> Engine::start(const model::ModelSource& source,
     HEARTH_TRY(auto model, model::Model::load(source, *device,
                                               {.max_rows = options.n_batch_tokens,
                                                .max_logits = max_logits(options),
-                                               .scratch_bytes_max = at_hand}));
+                                               .scratch_bytes_max = at_hand,
+                                               .packed_folder = options.packed_folder}));
     const model::Config& config = model->config();
     if (options.n_ctx == 0)
         options.n_ctx = std::clamp<std::int64_t>(config.n_ctx_train, 2, kDefaultContext);

@@ -106,6 +106,8 @@ struct EngineOptions {
     // but no less than one full context; sequences then wait for each other's blocks.
     std::int64_t n_blocks = 0;
     std::size_t memory_bytes = 0;  // memory at hand; 0: what the machine says
+    // Where packed weights are kept, which answer faster with the same bits; empty: none are made.
+    std::string packed_folder = {};
 };
 
 struct EngineStats {
@@ -162,6 +164,9 @@ class Engine {
         std::vector<std::vector<TokenScore>> top;
     };
     virtual Result<Scores> score(std::vector<TokenId> ids, std::int64_t top_n) = 0;
+
+    // Waits until nothing is prepared beside the answers any more: for who measures.
+    virtual void settle() = 0;
 
     virtual const model::Model& model() const = 0;
     virtual std::int64_t n_ctx() const = 0;

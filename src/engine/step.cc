@@ -253,6 +253,7 @@ void StepLoop::forward() {
         if (!seq.decodes()) n_prefill += n_rows;
     }
     const auto n_total = std::int64_t(ids_.size());
+    machine_.renew();
     const std::int64_t start_ns = clock_.mono_ns();
     const std::span<const float> logits =
         machine_.network.forward(machine_.device, machine_.kv, {ids_, slices_, logit_rows_});

@@ -48,6 +48,8 @@ struct Machine {
     model::KvStore& kv;
     const model::Tokenizer& tokenizer;
     std::int64_t n_vocab = 0;
+    // Asked before each forward: the moment when the device may change how weights lie.
+    std::function<void()> renew = [] {};
     // Are the weights still those that were loaded? Asked after each forward. An error ends every
     // running sequence: what it says was computed from something else.
     std::function<Status()> intact = [] { return Status(); };

@@ -5,6 +5,7 @@
 //   config     $XDG_CONFIG_HOME/hearth  (~/.config)         $HEARTH_HOME        config.toml
 //   data       $XDG_DATA_HOME/hearth    (~/.local/share)    $HEARTH_HOME        models/<name>.gguf
 //   state      $XDG_STATE_HOME/hearth   (~/.local/state)    $HEARTH_HOME/state  journal/, history/
+//   cache      $XDG_CACHE_HOME/hearth   (~/.cache)          $HEARTH_HOME/cache  packed/
 // clang-format on
 //
 // Source: XDG Base Directory Specification 0.8; a relative XDG path is ignored, as it asks.
@@ -26,10 +27,12 @@ struct Folders {
     std::string config;  // holds config.toml
     std::string data;
     std::string state;
+    std::string cache;  // may be removed at any time
 
     std::string models() const { return data + "/models"; }
     std::string journal() const { return state + "/journal"; }
     std::string bench_history() const { return state + "/history/bench.jsonl"; }
+    std::string packed() const { return cache + "/packed"; }
     std::string config_file() const { return config + "/config.toml"; }
 };
 

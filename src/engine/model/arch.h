@@ -39,6 +39,7 @@ struct LoadOptions {
     std::int64_t max_rows = 512;               // rows of a step (n_batch_tokens)
     std::int64_t max_logits = 64;              // rows with logits
     std::size_t scratch_bytes_max = SIZE_MAX;  // the memory at hand; kScratchBytesMax holds as well
+    std::string packed_folder = {};            // for packed weights (packing.h); empty: none
 };
 
 // A loaded model of one family: its weights and its scratch buffers.

@@ -6,12 +6,7 @@
 namespace hearth::model {
 
 CpuDevice::CpuDevice(const hearth_kernels& kernels, int n_threads)
-    : kernels_(kernels), pool_(n_threads) {
-    for (std::size_t i = 0; kernels.formats[i]; ++i) {
-        CHECK(i < kMaxFormats);
-        layouts_[i].format = kernels.formats[i];
-    }
-}
+    : kernels_(kernels), pool_(n_threads) {}
 
 namespace {
 
@@ -22,14 +17,18 @@ std::string known_formats(const hearth_kernels& kernels) {
     return names;
 }
 
+std::int64_t rows_of_matrix(const GgufTensor& tensor) {
+    return tensor.shape.size() < 2 ? 1 : tensor.shape[tensor.shape.size() - 2];
+}
+
 }  // namespace
 
 Result<Weight> CpuDevice::load(const GgufTensor& tensor) {
     const auto refuse = [&](std::string why) {
         return fail(ErrorKind::invalid_request, format("tensor {} {}", tensor.name, why));
     };
-    const CpuLayout* layout = layout_of(tensor.type);
-    if (!layout) {
+    const hearth_format* found = hearth_format_find(&kernels_, tensor.type);
+    if (!found) {
         const hearth_type_shape* type = hearth_type_shape_find(tensor.type);
         return refuse(format(
             "is of type {}, which has no kernels yet; use a file whose tensors are "
@@ -37,8 +36,8 @@ Result<Weight> CpuDevice::load(const GgufTensor& tensor) {
             type ? std::string(type->name) : format("{}", tensor.type), known_formats(kernels_)));
     }
     if (tensor.shape.empty()) return refuse("has no dimensions; the file is damaged");
-    const hearth_format& form = *layout->format;
-    Weight w{.n = 1, .k = tensor.shape.back(), .format = layout, .name = tensor.name};
+    const hearth_format& form = *found;
+    Weight w{.n = 1, .k = tensor.shape.back(), .name = tensor.name};
     for (std::size_t i = 0; i + 1 < tensor.shape.size(); ++i)
         if (tensor.shape[i] < 1 || __builtin_mul_overflow(w.n, tensor.shape[i], &w.n))
             return refuse("has an impossible shape; the file is damaged");
@@ -52,6 +51,9 @@ Result<Weight> CpuDevice::load(const GgufTensor& tensor) {
         return refuse(format("has {} bytes, expected {} rows of {}; the file is truncated",
                              tensor.bytes.size(), w.n, w.row_bytes));
     w.data = tensor.bytes.data();
+    CpuLayout& layout = layouts_.emplace_back(
+        CpuLayout{.format = &form, .n = rows_of_matrix(tensor), .source = tensor.bytes.data()});
+    w.format = &layout;
     // Vectors are used as they are, in f32 (some writers store them in the matrices' type).
     constexpr std::uint32_t kF32 = 0;
     if (w.n == 1 && form.gguf_type != kF32) {
@@ -59,7 +61,7 @@ Result<Weight> CpuDevice::load(const GgufTensor& tensor) {
         form.decode(reinterpret_cast<float*>(memory_.back().data()), w.data, w.k);
         w.data = memory_.back().data();
         w.row_bytes = memory_.back().bytes();
-        w.format = layout_of(kF32);
+        layout = {.format = hearth_format_find(&kernels_, kF32), .n = 1};
     }
     // The file may place tensors at any offset; kernels read elements of up to 4 bytes in place.
     if (reinterpret_cast<std::uintptr_t>(w.data) % 4 != 0) {
@@ -87,8 +89,15 @@ void CpuDevice::reserve(std::int64_t rows, std::int64_t k) {
     rope_.reserve(rows);
 }
 
+void CpuDevice::reserve_attention(std::int64_t head_dim) {
+    if (pool_.n_threads() == 1 || head_dim <= partial_head_dim_) return;
+    partial_head_dim_ = head_dim;
+    partials_ = CpuMemory(std::size_t(kPartialsPerThread * pool_.n_threads() * kHeadsTogether) *
+                          std::size_t(head_dim + 2) * sizeof(float));
+}
+
 std::size_t CpuDevice::scratch_bytes() const {
-    std::size_t bytes = act_.bytes() + rope_.bytes() + routing_bytes_;
+    std::size_t bytes = act_.bytes() + rope_.bytes() + routing_bytes_ + partials_.bytes();
     for (const CpuMemory& memory : memory_) bytes += memory.bytes();
     return bytes;
 }

@@ -5,9 +5,8 @@
 // change a bit.
 //
 // The seams:
-// - A weight points to a CpuLayout. Today there is one per format, rows as in the file; a repacked
-//   layout is one more CpuLayout with its own matmul, chosen in load(), and nothing outside these
-//   files sees it.
+// - A weight points to a CpuLayout of its own: rows as in the file and, once use_packed() was told,
+//   whole groups of rows packed. Both give the same bits, so the change may come between any steps.
 // - Tiled prefill is the business of a layout's matmul: it gets all rows of a step and a range of
 //   output columns, and cuts them as caches and registers want. It must keep the order of sums that
 //   formats/<format>.h states.
@@ -21,6 +20,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <new>
 #include <string>
@@ -50,11 +50,24 @@ inline constexpr std::size_t kMaxShared = 8;
 // Output columns of a part: whole tiles of every format.
 inline constexpr std::int64_t kTileColumns = 32;
 
-// How a weight lies in memory and who multiplies with it.
+// Query heads of one KV head that attention takes together; bounds its stack.
+inline constexpr std::int64_t kHeadsTogether = 8;
+// Pieces of attention between two meetings of the threads.
+inline constexpr std::int64_t kPartialsPerThread = 16;
+
+// How a weight lies in memory and who multiplies with it: matrices of n rows each, one after the
+// other (a mixture's experts; else there is one).
 struct CpuLayout {
-    const hearth_format* format = nullptr;  // rows of blocks, as in the file
+    const hearth_format* format = nullptr;
+    std::int64_t n = 0;
+    const std::byte* source = nullptr;  // the tensor in its file
+    // Of each matrix the rows in whole groups; what is left over is read as rows. Null: not packed.
+    const std::byte* packed = nullptr;
+    std::int64_t n_packed() const { return packed ? whole_groups(n) : 0; }
+    static std::int64_t whole_groups(std::int64_t n) {
+        return n / HEARTH_PACKED_ROWS * HEARTH_PACKED_ROWS;
+    }
 };
-inline constexpr std::size_t kMaxFormats = 64;
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
@@ -96,6 +109,9 @@ class CpuDevice final : public Device {
     std::string_view isa() const override { return kernels_.isa; }
 
     Result<Weight> load(const GgufTensor& tensor) override;
+    PackedShape packed_shape(const GgufTensor& tensor) const override;
+    void pack(std::byte* out, const GgufTensor& tensor, std::int64_t group) const override;
+    void use_packed(const GgufTensor& tensor, const std::byte* packed) override;
     Result<std::size_t> kv_row_bytes(const std::string& type,
                                      std::int64_t head_dim) const override {
         return CpuKvStore::row_bytes(kernels_, type, head_dim);
@@ -106,6 +122,7 @@ class CpuDevice final : public Device {
     Mat make_mat(std::int64_t rows, std::int64_t cols) override;
     void reserve(std::int64_t rows, std::int64_t k) override;
     void reserve_rope(std::int64_t n_rot) override { rope_.expect(n_rot); }
+    void reserve_attention(std::int64_t head_dim) override;
     std::size_t scratch_bytes() const override;
 
     void embed(Mat out, const Weight& w, std::span<const TokenId> ids) override;
@@ -141,14 +158,10 @@ class CpuDevice final : public Device {
         const std::byte* data = nullptr;
         std::size_t row_bytes = 0;
     };
-    const hearth_format& format_of(const Weight& w) const {
-        return *static_cast<const CpuLayout*>(w.format)->format;
+    static const CpuLayout& layout_of(const Weight& w) {
+        return *static_cast<const CpuLayout*>(w.format);
     }
-    const CpuLayout* layout_of(std::uint32_t gguf_type) const {
-        for (const CpuLayout& layout : layouts_)
-            if (layout.format && layout.format->gguf_type == gguf_type) return &layout;
-        return nullptr;
-    }
+    static const hearth_format& format_of(const Weight& w) { return *layout_of(w).format; }
     // Calls run(from, to) for each run of neighbouring weights that want the same form of
     // activations, so that these are prepared once.
     template <class F>
@@ -168,22 +181,52 @@ class CpuDevice final : public Device {
     Activations prepare_slots(Mat x, const hearth_format& format, const CpuRouting& routing);
     void multiply_experts(std::span<const Mat> outs, Activations act,
                           std::span<const Weight* const> ws, const CpuRouting& routing);
+    // Rows n0 to n1 of one of the weight's matrices. Requires: n0 begins a group.
     void multiply_part(Mat out, std::int64_t n_rows, Activations act, const Weight& w,
-                       std::int64_t n0, std::int64_t n1) const;
-    void attend(float* out, const float* q, const CpuKvStore& kv, std::int64_t layer,
-                const Slice& slice, std::int64_t n_keys, std::int64_t head_kv, std::int64_t n_heads,
-                float scale) const;
-    void merge(float* out, float* sum, float* max, float* piece, float piece_sum, float piece_max,
+                       std::int64_t matrix, std::int64_t n0, std::int64_t n1) const;
+    // Queries that go together: of one row, up to kHeadsTogether heads of one KV head.
+    struct QuerySet {
+        const Slice* slice;
+        std::int64_t n_keys, head_kv, n_heads;
+        const float* q;
+        float* out;
+    };
+    // Attention over some keys: weighted values [n_heads, Dh], and of each head the sum of the
+    // weights and the maximum they are relative to.
+    struct Partial {
+        float *values, *sum, *max;
+    };
+    void attend(const QuerySet& set, const CpuKvStore& kv, std::int64_t layer, float scale) const;
+    template <class SetOf>
+    void attend_together(std::int64_t n_sets, const SetOf& set_of, std::int64_t n_keys,
+                         const CpuKvStore& kv, std::int64_t layer, float scale);
+    void attend_piece(const Partial& out, const QuerySet& set, const CpuKvStore& kv,
+                      std::int64_t layer, std::int64_t begin, float scale) const;
+    void merge(const Partial& all, const Partial& piece, std::int64_t n_heads,
                std::int64_t head_dim) const;
+    void finish(const QuerySet& set, const float* sum, std::int64_t head_dim) const;
+    // Partials in scratch: none where threads have nothing to share, or for wider heads than
+    // reserve_attention() was told.
+    std::int64_t n_partials(std::int64_t head_dim) const {
+        return head_dim > partial_head_dim_ ? 0 : kPartialsPerThread * pool_.n_threads();
+    }
+    Partial partial(std::int64_t i) const {
+        float* values = reinterpret_cast<float*>(partials_.data()) +
+                        i * kHeadsTogether * (partial_head_dim_ + 2);
+        float* sum = values + kHeadsTogether * partial_head_dim_;
+        return {values, sum, sum + kHeadsTogether};
+    }
 
     // Constant after construction.
     const hearth_kernels& kernels_;
-    std::array<CpuLayout, kMaxFormats> layouts_;  // of kernels_.formats, in their order
 
     // Engine thread; grow while loading only.
+    std::deque<CpuLayout> layouts_;  // of the weights, which point to them
     ThreadPool pool_;
     std::vector<CpuMemory> memory_;  // matrices, and copies of weights that cannot be used in place
     CpuMemory act_;                  // prepared activations of one matmul
+    CpuMemory partials_;             // of attention
+    std::int64_t partial_head_dim_ = 0;
     RopeTable rope_;
     std::size_t routing_bytes_ = 0;  // of all that make_routing gave out
 };

@@ -4,9 +4,6 @@
 namespace hearth::model {
 namespace {
 
-// Query heads of one KV head that are taken together; bounds the stack of attention.
-constexpr std::int64_t kHeadsTogether = 8;
-
 // The slice's row of this index; slices lie in the order of their rows.
 const Slice& slice_of(std::span<const Slice> slices, std::int64_t row) {
     std::size_t low = 0, high = slices.size();
@@ -60,67 +57,110 @@ void CpuDevice::store_kv(KvStore& kv, std::int64_t layer, Mat k, Mat v,
     });
 }
 
-// (out, sum, max) of the pieces so far and of one more become those of both:
-//   max' = larger of the two;  out' = out e^(max - max') + piece e^(piece_max - max');  sum' alike.
-void CpuDevice::merge(float* out, float* sum, float* max, float* piece, float piece_sum,
-                      float piece_max, std::int64_t head_dim) const {
-    const float larger = piece_max > *max ? piece_max : *max;
-    float before = *max, now = piece_max;
-    kernels_.exp_sum(&before, larger, 1);
-    kernels_.exp_sum(&now, larger, 1);
-    kernels_.scale(out, before, head_dim);
-    kernels_.scale(piece, now, head_dim);
-    kernels_.add(out, piece, head_dim);
-    *sum = *sum * before + piece_sum * now;
-    *max = larger;
-}
-
-// One row's queries that share a KV head, n_heads of them from q on, against keys 0..n_keys - 1.
-//
 // Each piece of kAttentionPiece keys is a softmax of its own (maximum, sum, weighted values), and
 // pieces are merged in order. Pieces begin at fixed positions, so how a prompt was cut into steps
 // is not seen. Source: online softmax, arXiv:1805.02867; merging of partial softmaxes,
 // arXiv:2205.14135.
-void CpuDevice::attend(float* out, const float* q, const CpuKvStore& kv, std::int64_t layer,
-                       const Slice& slice, std::int64_t n_keys, std::int64_t head_kv,
-                       std::int64_t n_heads, float scale) const {
-    const std::int64_t head_dim = kv.shape().head_dim;
+void CpuDevice::attend_piece(const Partial& out, const QuerySet& set, const CpuKvStore& kv,
+                             std::int64_t layer, std::int64_t begin, float scale) const {
+    const std::int64_t head_dim = kv.shape().head_dim, n_heads = set.n_heads;
+    const std::int64_t n = std::min(kAttentionPiece, set.n_keys - begin);
     const hearth_kv_type& type = kv.type();
     alignas(64) float scores[kHeadsTogether * kAttentionPiece];
-    alignas(64) float piece[kHeadsTogether * kCpuHeadDimMax];
-    float sum[kHeadsTogether], max[kHeadsTogether];
-    for (std::int64_t begin = 0; begin < n_keys; begin += kAttentionPiece) {
-        const std::int64_t n = std::min(kAttentionPiece, n_keys - begin);
-        for (std::int64_t s = 0; s < n; s += kBlockTokens) {
-            const BlockId block = slice.blocks[(begin + s) / kBlockTokens];
-            type.scores(scores + s, kAttentionPiece, q, n_heads, kv.keys(layer, block, head_kv, 0),
-                        std::min(kBlockTokens, n - s), head_dim, scale);
-        }
-        float piece_sum[kHeadsTogether], piece_max[kHeadsTogether];
-        for (std::int64_t g = 0; g < n_heads; ++g) {
-            piece_max[g] = kernels_.max(scores + g * kAttentionPiece, n);
-            piece_sum[g] = kernels_.exp_sum(scores + g * kAttentionPiece, piece_max[g], n);
-        }
-        float* into = begin == 0 ? out : piece;
-        std::fill_n(into, n_heads * head_dim, 0.0f);
-        for (std::int64_t s = 0; s < n; s += kBlockTokens) {
-            const BlockId block = slice.blocks[(begin + s) / kBlockTokens];
-            type.weigh(into, scores + s, kAttentionPiece, n_heads,
-                       kv.values(layer, block, head_kv, 0), std::min(kBlockTokens, n - s),
-                       head_dim);
-        }
-        for (std::int64_t g = 0; g < n_heads; ++g) {
-            if (begin == 0) {
-                sum[g] = piece_sum[g];
-                max[g] = piece_max[g];
-            } else {
-                merge(out + g * head_dim, &sum[g], &max[g], piece + g * head_dim, piece_sum[g],
-                      piece_max[g], head_dim);
-            }
+    const auto block_at = [&](std::int64_t s) {
+        return set.slice->blocks[(begin + s) / kBlockTokens];
+    };
+    for (std::int64_t s = 0; s < n; s += kBlockTokens)
+        type.scores(scores + s, kAttentionPiece, set.q, n_heads,
+                    kv.keys(layer, block_at(s), set.head_kv, 0), std::min(kBlockTokens, n - s),
+                    head_dim, scale);
+    for (std::int64_t g = 0; g < n_heads; ++g) {
+        out.max[g] = kernels_.max(scores + g * kAttentionPiece, n);
+        out.sum[g] = kernels_.exp_sum(scores + g * kAttentionPiece, out.max[g], n);
+    }
+    std::fill_n(out.values, n_heads * head_dim, 0.0f);
+    for (std::int64_t s = 0; s < n; s += kBlockTokens)
+        type.weigh(out.values, scores + s, kAttentionPiece, n_heads,
+                   kv.values(layer, block_at(s), set.head_kv, 0), std::min(kBlockTokens, n - s),
+                   head_dim);
+}
+
+// The pieces so far and one more become those of both:
+//   max' = larger of the two;  all' = all e^(max - max') + piece e^(piece_max - max');  sum' alike.
+void CpuDevice::merge(const Partial& all, const Partial& piece, std::int64_t n_heads,
+                      std::int64_t head_dim) const {
+    for (std::int64_t g = 0; g < n_heads; ++g) {
+        float* values = all.values + g * head_dim;
+        float* others = piece.values + g * head_dim;
+        const float larger = piece.max[g] > all.max[g] ? piece.max[g] : all.max[g];
+        float before = all.max[g], now = piece.max[g];
+        kernels_.exp_sum(&before, larger, 1);
+        kernels_.exp_sum(&now, larger, 1);
+        kernels_.scale(values, before, head_dim);
+        kernels_.scale(others, now, head_dim);
+        kernels_.add(values, others, head_dim);
+        all.sum[g] = all.sum[g] * before + piece.sum[g] * now;
+        all.max[g] = larger;
+    }
+}
+
+void CpuDevice::finish(const QuerySet& set, const float* sum, std::int64_t head_dim) const {
+    for (std::int64_t g = 0; g < set.n_heads; ++g)
+        kernels_.scale(set.out + g * head_dim, 1.0f / sum[g], head_dim);
+}
+
+// One set's pieces after each other, by the thread that is here.
+void CpuDevice::attend(const QuerySet& set, const CpuKvStore& kv, std::int64_t layer,
+                       float scale) const {
+    const std::int64_t head_dim = kv.shape().head_dim;
+    alignas(64) float values[kHeadsTogether * kCpuHeadDimMax];
+    float sum[2][kHeadsTogether], max[2][kHeadsTogether];
+    const Partial all{set.out, sum[0], max[0]}, piece{values, sum[1], max[1]};
+    attend_piece(all, set, kv, layer, 0, scale);
+    for (std::int64_t begin = kAttentionPiece; begin < set.n_keys; begin += kAttentionPiece) {
+        attend_piece(piece, set, kv, layer, begin, scale);
+        merge(all, piece, set.n_heads, head_dim);
+    }
+    finish(set, all.sum, head_dim);
+}
+
+// Few sets with many keys: threads share the pieces. A window of pieces goes into the partials,
+// then they are merged in order: the same operations as in attend().
+template <class SetOf>
+void CpuDevice::attend_together(std::int64_t n_sets, const SetOf& set_of, std::int64_t n_keys,
+                                const CpuKvStore& kv, std::int64_t layer, float scale) {
+    const std::int64_t head_dim = kv.shape().head_dim;
+    // The first partial of a set is that of all its pieces so far.
+    const std::int64_t n_own = n_partials(head_dim) / n_sets, window = n_own - 1;
+    const auto piece_of = [&](std::int64_t set, std::int64_t i) {
+        return partial(set * n_own + i);
+    };
+    const auto of_window = [&](std::int64_t first, std::int64_t n, std::int64_t into) {
+        pool_.run(n_sets * n, [&](std::int64_t item) {
+            const QuerySet set = set_of(item / n);
+            const std::int64_t i = item % n, begin = (first + i) * kAttentionPiece;
+            if (begin < set.n_keys)
+                attend_piece(piece_of(item / n, into + i), set, kv, layer, begin, scale);
+        });
+    };
+    const std::int64_t n_pieces = ceil_div(n_keys, kAttentionPiece);
+    of_window(0, std::min(n_own, n_pieces), 0);
+    for (std::int64_t first = 1; first < n_pieces; first += window) {
+        const std::int64_t n = std::min(window, n_pieces - first);
+        if (first > 1) of_window(first, n, 1);
+        for (std::int64_t item = 0; item < n_sets * n; ++item) {
+            const QuerySet set = set_of(item / n);
+            const std::int64_t i = item % n;
+            if ((first + i) * kAttentionPiece < set.n_keys)
+                merge(piece_of(item / n, 0), piece_of(item / n, 1 + i), set.n_heads, head_dim);
         }
     }
-    for (std::int64_t g = 0; g < n_heads; ++g)
-        kernels_.scale(out + g * head_dim, 1.0f / sum[g], head_dim);
+    for (std::int64_t i = 0; i < n_sets; ++i) {
+        const QuerySet set = set_of(i);
+        const Partial all = piece_of(i, 0);
+        std::copy_n(all.values, set.n_heads * head_dim, set.out);
+        finish(set, all.sum, head_dim);
+    }
 }
 
 // Cost: each row reads its keys and values once for every kHeadsTogether query heads of a KV head.
@@ -131,22 +171,31 @@ void CpuDevice::attention(Mat out, Mat q, const KvStore& kv, std::int64_t layer,
     CHECK(q.cols % (n_head_kv * head_dim) == 0 && out.rows == q.rows && out.cols == q.cols);
     check_slices(slices, q.rows, store, layer);
     const std::int64_t n_group = q.cols / head_dim / n_head_kv;
-    std::int64_t n_keys_all = 0;
-    for (const Slice& slice : slices)
+    const std::int64_t n_chunks = ceil_div(n_group, kHeadsTogether);
+    std::int64_t n_keys_all = 0, n_keys_most = 0;
+    for (const Slice& slice : slices) {
         n_keys_all += slice.n_rows * slice.pos + slice.n_rows * (slice.n_rows + 1) / 2;
-    const std::int64_t n_items = q.rows * n_head_kv;
-    for_rows(n_items, n_keys_all * 2 * n_group * head_dim / std::max<std::int64_t>(1, q.rows),
-             [&](std::int64_t item) {
-                 // Neighbouring items share a KV head, and so the keys in the cache.
-                 const std::int64_t head_kv = item / q.rows, row = item % q.rows;
-                 const Slice& slice = slice_of(slices, row);
-                 const std::int64_t n_keys = slice.pos + row - slice.row + 1;
-                 for (std::int64_t g = 0; g < n_group; g += kHeadsTogether) {
-                     const std::int64_t at = (head_kv * n_group + g) * head_dim;
-                     attend(out.data + row * out.ld + at, q.data + row * q.ld + at, store, layer,
-                            slice, n_keys, head_kv, std::min(kHeadsTogether, n_group - g), scale);
-                 }
-             });
+        n_keys_most = std::max(n_keys_most, slice.pos + slice.n_rows);
+    }
+    // Neighbouring sets share a KV head, and so the keys in the cache.
+    const auto set_of = [&](std::int64_t i) {
+        const std::int64_t row = i / n_chunks % q.rows, head_kv = i / n_chunks / q.rows;
+        const std::int64_t g = i % n_chunks * kHeadsTogether;
+        const std::int64_t at = (head_kv * n_group + g) * head_dim;
+        const Slice& slice = slice_of(slices, row);
+        return QuerySet{.slice = &slice,
+                        .n_keys = slice.pos + row - slice.row + 1,
+                        .head_kv = head_kv,
+                        .n_heads = std::min(kHeadsTogether, n_group - g),
+                        .q = q.data + row * q.ld + at,
+                        .out = out.data + row * out.ld + at};
+    };
+    const std::int64_t n_sets = q.rows * n_head_kv * n_chunks;
+    if (n_keys_most > kAttentionPiece && n_sets < kPartsPerThread * pool_.n_threads() &&
+        2 * n_sets <= n_partials(head_dim))
+        return attend_together(n_sets, set_of, n_keys_most, store, layer, scale);
+    for_rows(n_sets, n_keys_all * 2 * n_group * head_dim / std::max<std::int64_t>(1, q.rows),
+             [&](std::int64_t i) { attend(set_of(i), store, layer, scale); });
 }
 
 }  // namespace hearth::model

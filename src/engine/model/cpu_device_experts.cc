@@ -159,8 +159,8 @@ void CpuDevice::multiply_experts(std::span<const Mat> outs, Activations act,
     };
     std::int64_t work_all = 0;
     for (std::size_t j = 0; j < ws.size(); ++j) {
-        CHECK(ws[j]->n % routing.n_expert() == 0);
-        expert_rows[j] = ws[j]->n / routing.n_expert();
+        expert_rows[j] = layout_of(*ws[j]).n;
+        CHECK(ws[j]->n == routing.n_expert() * expert_rows[j]);
         CHECK(outs[j].rows == routing.n_slots() && outs[j].cols == expert_rows[j]);
         for (std::int64_t i = 0; i < n_active; ++i) work_all += work(j, i);
     }
@@ -183,13 +183,9 @@ void CpuDevice::multiply_experts(std::span<const Mat> outs, Activations act,
         const std::int64_t e = routing.active(list % n_active);
         const std::int64_t n = columns(j, list % n_active), n0 = (part - first[list]) * n;
         const std::int64_t slot = routing.first(e), n_slots = routing.first(e + 1) - slot;
-        Weight w = *ws[j];
-        w.data =
-            static_cast<const std::byte*>(w.data) + std::size_t(e * expert_rows[j]) * w.row_bytes;
-        w.n = expert_rows[j];
         multiply_part({outs[j].data + slot * outs[j].ld, n_slots, outs[j].cols, outs[j].ld},
-                      n_slots, {act.data + std::size_t(slot) * act.row_bytes, act.row_bytes}, w, n0,
-                      std::min(w.n, n0 + n));
+                      n_slots, {act.data + std::size_t(slot) * act.row_bytes, act.row_bytes},
+                      *ws[j], e, n0, std::min(expert_rows[j], n0 + n));
     });
 }
 

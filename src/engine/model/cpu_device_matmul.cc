@@ -46,13 +46,51 @@ void CpuDevice::multiply(std::span<const Mat> outs, Mat x, Activations act,
         std::size_t i = 0;
         while (part >= first[i + 1]) ++i;
         const std::int64_t n0 = (part - first[i]) * columns[i];
-        multiply_part(outs[i], x.rows, act, *ws[i], n0, std::min(ws[i]->n, n0 + columns[i]));
+        multiply_part(outs[i], x.rows, act, *ws[i], 0, n0, std::min(ws[i]->n, n0 + columns[i]));
     });
 }
 
 void CpuDevice::multiply_part(Mat out, std::int64_t n_rows, Activations act, const Weight& w,
-                              std::int64_t n0, std::int64_t n1) const {
-    format_of(w).matmul(out.data, out.ld, act.data, n_rows, w.data, w.row_bytes, n0, n1, w.k);
+                              std::int64_t matrix, std::int64_t n0, std::int64_t n1) const {
+    const CpuLayout& layout = layout_of(w);
+    const hearth_format& form = *layout.format;
+    const std::int64_t middle = std::clamp(layout.n_packed(), n0, n1);
+    if (n0 < middle)
+        form.matmul_packed(out.data, out.ld, act.data, n_rows,
+                           layout.packed + std::size_t(matrix * layout.n_packed()) * w.row_bytes,
+                           n0, middle, w.k);
+    if (middle < n1)
+        form.matmul(
+            out.data, out.ld, act.data, n_rows,
+            static_cast<const std::byte*>(w.data) + std::size_t(matrix * layout.n) * w.row_bytes,
+            w.row_bytes, middle, n1, w.k);
+}
+
+PackedShape CpuDevice::packed_shape(const GgufTensor& tensor) const {
+    const hearth_format* form = hearth_format_find(&kernels_, tensor.type);
+    if (!form || !form->pack || tensor.shape.size() < 2) return {};
+    const std::int64_t n = tensor.shape[tensor.shape.size() - 2], k = tensor.shape.back();
+    return {.n_groups = tensor.n_values() / (n * k) * (n / HEARTH_PACKED_ROWS),
+            .group_bytes =
+                HEARTH_PACKED_ROWS * std::size_t(k / form->block) * std::size_t(form->block_bytes)};
+}
+
+void CpuDevice::pack(std::byte* out, const GgufTensor& tensor, std::int64_t group) const {
+    const PackedShape shape = packed_shape(tensor);
+    CHECK(group >= 0 && group < shape.n_groups);
+    const std::int64_t n = tensor.shape[tensor.shape.size() - 2];
+    const std::int64_t in_matrix = n / HEARTH_PACKED_ROWS;  // groups; rows left over are skipped
+    const std::int64_t row = group / in_matrix * n + group % in_matrix * HEARTH_PACKED_ROWS;
+    const std::size_t row_bytes = shape.group_bytes / HEARTH_PACKED_ROWS;
+    hearth_format_find(&kernels_, tensor.type)
+        ->pack(out, tensor.bytes.data() + std::size_t(row) * row_bytes, row_bytes,
+               tensor.shape.back());
+}
+
+void CpuDevice::use_packed(const GgufTensor& tensor, const std::byte* packed) {
+    CHECK(reinterpret_cast<std::uintptr_t>(packed) % 64 == 0);
+    for (CpuLayout& layout : layouts_)
+        if (layout.source == tensor.bytes.data()) layout.packed = packed;
 }
 
 }  // namespace hearth::model

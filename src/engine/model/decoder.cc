@@ -243,6 +243,7 @@ Result<Scratch> Scratch::make(Device& device, const Config& c, const LoadOptions
     // The device keeps what goes into an expert for every slot.
     device.reserve(n_slots, mixed ? std::max(n_ff, c.n_embd) : n_ff);
     device.reserve_rope(c.n_rot);
+    device.reserve_attention(c.head_dim);
     return s;
 }
 

@@ -96,6 +96,14 @@ struct RouteParams {
     bool normalize = true;
 };
 
+// Another form of a tensor's weights, which the device multiplies with faster: so many groups of so
+// many bytes, the same for every ISA of a kind of device. Empty where there is none.
+struct PackedShape {
+    std::int64_t n_groups = 0;
+    std::size_t group_bytes = 0;
+    std::size_t bytes() const { return std::size_t(n_groups) * group_bytes; }
+};
+
 class Device {
   public:
     virtual ~Device() = default;
@@ -104,6 +112,14 @@ class Device {
 
     // Loading. Errors: invalid_request for a tensor type without kernels (its name and the remedy).
     virtual Result<Weight> load(const GgufTensor& tensor) = 0;
+    // Requires, for this and the next two: load() took the tensor.
+    virtual PackedShape packed_shape(const GgufTensor& /*tensor*/) const { return {}; }
+    // One group of the form, into group_bytes at out. Any thread.
+    virtual void pack(std::byte* /*out*/, const GgufTensor& /*tensor*/,
+                      std::int64_t /*group*/) const {}
+    // From here on what was loaded from the tensor is multiplied in the form that lies at packed,
+    // with the same bits as results. Between steps. Requires: aligned to 64 bytes.
+    virtual void use_packed(const GgufTensor& /*tensor*/, const std::byte* /*packed*/) {}
     // Bytes of one head's keys (or values) of one token, as make_kv lays them out. Errors:
     // invalid_request for an unknown type or heads that it cannot store.
     virtual Result<std::size_t> kv_row_bytes(const std::string& type,
@@ -119,6 +135,8 @@ class Device {
     // The same for rope over heads of which n_rot values turn; without it the first step learns
     // that.
     virtual void reserve_rope(std::int64_t /*n_rot*/) {}
+    // The same for attention; without it few rows over many keys keep fewer threads busy.
+    virtual void reserve_attention(std::int64_t /*head_dim*/) {}
     // What a step works in. Requires, for a number that steps do not move: all is reserved.
     virtual std::size_t scratch_bytes() const = 0;
 

@@ -102,6 +102,7 @@ Status Model::build(Device& device, const LoadOptions& options) {
                            "the file is damaged",
                            config_.n_vocab, tokenizer_->n_vocab()));
     HEARTH_TRY(network_, arch->load(gguf(), config_, device, options));
+    if (shards_) packing_ = std::make_unique<Packing>(options.packed_folder, *shards_, device);
     return unchanged();
 }
 
@@ -124,7 +125,8 @@ std::string Model::sha256() const {
 }
 
 Status Model::unchanged() const {
-    return shards_ ? shards_->unchanged() : Status();
+    if (shards_) HEARTH_CHECK_OK(shards_->unchanged());
+    return packing_ ? packing_->unchanged() : Status();
 }
 
 }  // namespace hearth::model

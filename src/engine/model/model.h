@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/model/arch.h"
+#include "engine/model/packing.h"
 #include "engine/model/shards.h"
 #include "engine/model/tokenizer.h"
 
@@ -59,6 +60,8 @@ class Model {
     std::string sha256() const;
     // Errors: invalid_request if a file was written to since it was opened.
     Status unchanged() const;
+    // Packed weights: adopt() between steps, settle() before measuring. Null where none are wanted.
+    Packing* packing() { return packing_.get(); }
 
   private:
     Model() = default;
@@ -73,6 +76,7 @@ class Model {
     Config config_;
     std::string chat_template_;
     std::unique_ptr<Network> network_;
+    std::unique_ptr<Packing> packing_;  // reads shards_
 };
 
 }  // namespace hearth::model

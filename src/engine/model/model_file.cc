@@ -102,6 +102,24 @@ Result<ModelFile::Stamp> ModelFile::stamp_of(const Fd& fd, const std::string& pa
                  .changed_ns = std::int64_t(info.st_mtim.tv_nsec)};
 }
 
+namespace {
+
+// The time of the last change of the inode is among them: unlike the others nobody can set it.
+std::string identity_of(const Fd& fd) {
+    struct stat info = {};
+    ::fstat(fd.get(), &info);
+    return format("{} {} {} {}.{:09} {}.{:09}", info.st_dev, info.st_ino, info.st_size,
+                  info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_ctim.tv_sec,
+                  info.st_ctim.tv_nsec);
+}
+
+}  // namespace
+
+void ModelFile::forget_pages() const {
+    if (!bytes().empty())
+        ::madvise(const_cast<std::byte*>(bytes().data()), bytes().size(), MADV_DONTNEED);
+}
+
 Result<ModelFile> ModelFile::open(const std::string& path) {
     ModelFile out;
     out.path_ = path;
@@ -109,6 +127,7 @@ Result<ModelFile> ModelFile::open(const std::string& path) {
     HEARTH_TRY(out.fd_, MappedFile::open_regular(path));
     HEARTH_TRY(out.map_, MappedFile::of(out.fd_, path));
     HEARTH_TRY(out.stamp_, stamp_of(out.fd_, path));
+    out.identity_ = identity_of(out.fd_);
     if (std::size_t(out.stamp_.size) != out.map_.bytes().size())
         return fail(ErrorKind::invalid_request,
                     format("{} changed while it was opened; try again once it is whole", path));
@@ -118,6 +137,7 @@ Result<ModelFile> ModelFile::open(const std::string& path) {
 
 ModelFile::ModelFile(ModelFile&& other) noexcept
     : path_(std::move(other.path_)),
+      identity_(std::move(other.identity_)),
       fd_(std::move(other.fd_)),
       stamp_(other.stamp_),
       map_(std::move(other.map_)),
@@ -125,6 +145,7 @@ ModelFile::ModelFile(ModelFile&& other) noexcept
 
 ModelFile& ModelFile::operator=(ModelFile&& other) noexcept {
     std::swap(path_, other.path_);
+    std::swap(identity_, other.identity_);
     std::swap(fd_, other.fd_);
     std::swap(stamp_, other.stamp_);
     std::swap(map_, other.map_);

@@ -38,8 +38,14 @@ class ModelFile {
     ~ModelFile();
 
     std::span<const std::byte> bytes() const { return map_.bytes(); }
+    const std::string& path() const { return path_; }
     // Costs an fstat. Errors: invalid_request, naming the file.
     Status unchanged() const;
+    // Of the file and its state at open(): device, inode, size, times of change. Another text for
+    // the same bytes is possible, the same text for others is not meant to be.
+    const std::string& identity() const { return identity_; }
+    // Advice: pages read so far are not needed again soon.
+    void forget_pages() const;
 
   private:
     struct Stamp {
@@ -48,7 +54,7 @@ class ModelFile {
     };
     static Result<Stamp> stamp_of(const Fd& fd, const std::string& path);
 
-    std::string path_;
+    std::string path_, identity_;
     Fd fd_;
     Stamp stamp_;
     MappedFile map_;

@@ -117,11 +117,31 @@ Status Shards::open_rest(const ShardName& name, std::int64_t count) {
     return {};
 }
 
-std::string Shards::sha256() const {
-    if (files_.size() == 1) return sha256_hex(files_[0].bytes());
+std::string Shards::sha256(const std::atomic<bool>* stop) const {
+    constexpr std::size_t kPieceBytes = std::size_t(4) << 20;
     std::string digests;
-    for (const ModelFile& file : files_) digests += sha256_hex(file.bytes()) + "\n";
+    for (const ModelFile& file : files_) {
+        Sha256 hash;
+        for (auto rest = file.bytes(); !rest.empty();) {
+            if (stop && stop->load(std::memory_order_relaxed)) return {};
+            const std::size_t n = std::min(kPieceBytes, rest.size());
+            hash.add(rest.first(n));
+            rest = rest.subspan(n);
+        }
+        if (files_.size() == 1) return hash.hex();
+        digests += hash.hex() + "\n";
+    }
     return sha256_hex(digests);
+}
+
+std::string Shards::identity() const {
+    std::string out;
+    for (const ModelFile& file : files_) out += file.identity() + "\n";
+    return out;
+}
+
+void Shards::forget_pages() const {
+    for (const ModelFile& file : files_) file.forget_pages();
 }
 
 Status Shards::unchanged() const {

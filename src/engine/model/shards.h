@@ -10,6 +10,7 @@
 // Source: the naming and keys that gguf-split writes.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,7 +39,13 @@ class Shards {
     const Gguf& gguf() const { return *gguf_; }
     // Of the file; of several, the SHA-256 of the parts' lower-case digests, one on a line, in
     // order.
-    std::string sha256() const;
+    // Where stop becomes true before the end: empty.
+    std::string sha256(const std::atomic<bool>* stop = nullptr) const;
+    // Differs when a file is another, or was written to: what sha256() may be remembered by.
+    std::string identity() const;
+    const std::string& path() const { return files_[0].path(); }  // of the first part
+    // The pages that were read are no longer counted as ours; a later touch reads them again.
+    void forget_pages() const;
     // Errors: as ModelFile::unchanged.
     Status unchanged() const;
 

@@ -47,6 +47,7 @@ void check_attention(const std::string& isa, const std::string& kv_type, std::in
                      std::int64_t n_head, std::int64_t n_head_kv, std::int64_t head_dim,
                      Random& random, float gain = 1.0f) {
     auto device = model::make_cpu_device(isa, 2).value();
+    device->reserve_attention(head_dim);
     Timeline line(*device, random, kv_type, n_keys, n_head, n_head_kv, head_dim, gain);
     line.store(*device, 0, n_keys);
     // Only the rows around the end: the reference is quadratic.
@@ -107,6 +108,7 @@ TEST(CpuDevice, attention_has_the_same_bits_however_a_prompt_is_cut_into_steps) 
                 if (isa == "scalar" && (n_threads != 2 || (chunk != 300 && chunk != 7))) continue;
                 Random random(seed);
                 auto device = model::make_cpu_device(isa, n_threads).value();
+                device->reserve_attention(20);
                 Timeline line(*device, random, "f16", n, 4, 2, 20);
                 std::vector<float> all;
                 for (std::int64_t at = 0; at < n; at += chunk) {
@@ -119,6 +121,35 @@ TEST(CpuDevice, attention_has_the_same_bits_however_a_prompt_is_cut_into_steps) 
                 ASSERT_EQ(first_difference(all, expected), -1)
                     << isa << " threads " << n_threads << " chunk " << chunk;
             }
+        }
+    }
+}
+
+// Rows of unequal length, pieces of which threads share in several windows, heads in two sets.
+TEST(CpuDevice, threads_that_share_the_pieces_of_few_rows_compute_the_bits_of_one) {
+    const std::uint64_t seed = test_seed();
+    SCOPED_TRACE(seed);
+    for (const std::int64_t n_rows : {1, 2, 5, 7}) {
+        std::vector<float> expected;
+        for (const int n_threads : {1, 2, 4}) {
+            Random random(seed);
+            auto device = model::make_cpu_device("", n_threads).value();
+            device->reserve_attention(16);
+            Timeline line(*device, random, "f16", 2700, 10, 1, 16);
+            line.store(*device, 0, 2700);
+            std::vector<Slice> slices;  // in steps of 380 keys, the last row sees them all
+            for (std::int64_t i = 0; i < n_rows; ++i)
+                slices.push_back({.row = i,
+                                  .n_rows = 1,
+                                  .pos = 2699 - 380 * (n_rows - 1 - i),
+                                  .blocks = line.blocks()});
+            const Mat q = device->make_mat(n_rows, 160), out = device->make_mat(n_rows, 160);
+            for (std::int64_t i = 0; i < n_rows; ++i)
+                std::copy_n(line.query(slices[std::size_t(i)].pos), q.ld, q.data + i * q.ld);
+            device->attention(out, q, line.kv(), 1, slices, line.scale());
+            const std::vector<float> got(out.data, out.data + n_rows * out.ld);
+            if (expected.empty()) expected = got;
+            EXPECT_EQ(first_difference(got, expected), -1) << n_rows << " on " << n_threads;
         }
     }
 }

@@ -22,6 +22,7 @@ TEST(Paths, follow_xdg_below_home) {
     EXPECT_EQ(folders->config_file(), "/home/ada/.config/hearth/config.toml");
     EXPECT_EQ(folders->models(), "/home/ada/.local/share/hearth/models");
     EXPECT_EQ(folders->journal(), "/home/ada/.local/state/hearth/journal");
+    EXPECT_EQ(folders->packed(), "/home/ada/.cache/hearth/packed");
 }
 
 TEST(Paths, xdg_variables_win_where_they_are_absolute) {
@@ -43,6 +44,7 @@ TEST(Paths, hearth_home_holds_everything) {
     EXPECT_EQ(folders->config_file(), "/srv/hearth/config.toml");
     EXPECT_EQ(folders->models(), "/srv/hearth/models");
     EXPECT_EQ(folders->journal(), "/srv/hearth/state/journal");
+    EXPECT_EQ(folders->packed(), "/srv/hearth/cache/packed");
     EXPECT_EQ(resolve_folders(with({{"HEARTH_HOME", "h"}}), "/tmp/")->models(), "/tmp/h/models");
 }
 

@@ -1,0 +1,63 @@
+// PackedFile: a model's matrices in the form that the device multiplies with fastest, kept in a
+// file, so that they are turned once and not in every step, and exist once in memory for all
+// processes.
+//
+//   <folder>/<digest of the model>.packed    header, then the form
+//   <folder>/<identity>.of                   the digest of the files with this identity
+//
+// The digest is SHA-256 over all of a model, which takes a second for each GB; the identity is that
+// of its files' device, inode, size and times, and finds the digest without reading them. The form
+// is that of each multiplied matrix in the order of the tensor table, each at a multiple of 64
+// bytes. The header is text, so that people can see what they would remove:
+//
+//   hearth packed weights, form 1
+//   model <digest>
+//   bytes <of the whole file>
+//   from <path>
+//
+// A file is written beside its place, synced and renamed: it is whole or not there. find() still
+// compares the first and the last group of every matrix with the model, and takes nothing that is
+// of other bytes. Removing the folder is safe at any time. Packed forms of models whose file is
+// gone are removed when another is written.
+//
+// Thread: any; the device's pack() is.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "engine/model/device.h"
+#include "engine/model/model_file.h"
+#include "engine/model/shards.h"
+
+namespace hearth::model {
+
+class PackedFile {
+  public:
+    // The form that is there already; nothing where there is none or it is not this model's.
+    static std::optional<PackedFile> find(const std::string& folder, const Shards& shards,
+                                          const Device& device);
+    // Makes it, or only notes the identity where the form of equal files is there. stop is looked
+    // at every few MB. Errors: cancelled; does_not_fit for a disk that would be too full after it;
+    // invalid_request if the model changed meanwhile; internal, naming the file, for a disk that
+    // refuses.
+    static Status make(const std::string& folder, const Shards& shards, const Device& device,
+                       const std::atomic<bool>& stop);
+    // Bytes of the model's form; 0: nothing in it can be packed.
+    static std::size_t bytes_of(const Gguf& gguf, const Device& device);
+
+    // Tells the device. Requires: this object outlives the device's steps.
+    void give(const Gguf& gguf, Device& device) const;
+    // Errors: as ModelFile::unchanged.
+    Status unchanged() const { return file_.unchanged(); }
+
+  private:
+    explicit PackedFile(ModelFile file) : file_(std::move(file)) {}
+    bool is_of(const Gguf& gguf, const Device& device) const;
+    ModelFile file_;
+};
+
+}  // namespace hearth::model
