@@ -4,21 +4,31 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <utility>
 
 #include "base/clock.h"
 
 namespace hearth::app {
 namespace {
 
-// Waits for the end of a set of sequences.
+// Waits for the end of a set of sequences. None decodes before all have their first token: a rate
+// of n sequences is one of n, without the prefill of any.
 class Gate {
   public:
-    explicit Gate(std::int64_t n) : n_left_(n) {}
+    explicit Gate(std::int64_t n) : n_left_(n), n_prefilled_left_(n) {}
+    // Engine thread, all three.
+    void start() {
+        if (--n_prefilled_left_ == 0) decode_begin_ns_ = system_clock().mono_ns();
+    }
+    bool open() const { return n_prefilled_left_ <= 0; }
     void pass(engine::Finish finish) {
         const std::lock_guard lock(mutex_);
         finishes_.push_back(std::move(finish));
+        decode_ns_ = system_clock().mono_ns() - decode_begin_ns_;
         if (--n_left_ == 0) done_.notify_all();
     }
+    // From the last first token to the last end. Requires: wait().
+    std::int64_t decode_ns() const { return decode_ns_; }
     const std::vector<engine::Finish>& wait() {
         std::unique_lock lock(mutex_);
         done_.wait(lock, [&] { return n_left_ == 0; });
@@ -28,15 +38,22 @@ class Gate {
   private:
     std::mutex mutex_;  // guards all below
     std::condition_variable done_;
-    std::int64_t n_left_;
+    std::int64_t n_left_, n_prefilled_left_, decode_begin_ns_ = 0, decode_ns_ = 0;
     std::vector<engine::Finish> finishes_;
 };
 
 struct Counter final : engine::OutputSink {
     explicit Counter(std::shared_ptr<Gate> g) : gate(std::move(g)) {}
-    void on_output(engine::Output) override {}
-    void on_finish(engine::Finish finish) override { gate->pass(std::move(finish)); }
+    void on_output(engine::Output) override {
+        if (!std::exchange(started, true)) gate->start();
+    }
+    bool ready() const override { return !started || gate->open(); }
+    void on_finish(engine::Finish finish) override {
+        if (!std::exchange(started, true)) gate->start();  // it failed: nobody waits for it
+        gate->pass(std::move(finish));
+    }
     std::shared_ptr<Gate> gate;
+    bool started = false;
 };
 
 // Ids spread over the vocabulary; which ones does not change the work.
@@ -67,17 +84,17 @@ Result<BenchRun> bench_run(engine::Engine& engine, std::int64_t n_prompt, std::i
     }
     HEARTH_CHECK_OK(engine.submit_all(std::move(requests)));
     BenchRun m;
-    std::int64_t prefill_ns = 0, decode_ns = 0, n_decoded = 0;
+    std::int64_t prefill_ns = 0, n_decoded = 0;
     for (const engine::Finish& finish : gate->wait()) {
         if (finish.reason == engine::StopReason::failed) return fail(finish.error);
         prefill_ns = std::max(prefill_ns, finish.prefill_ns);
-        decode_ns = std::max(decode_ns, finish.decode_ns);
         n_decoded += finish.n_generated - 1;  // the first comes with the prefill
         m.ttft_ms = std::max(m.ttft_ms, double(finish.ttft_ns) / kNsPerMs);
     }
     if (prefill_ns > 0)
         m.prefill_tps = double(n_prompt * n_parallel) * kNsPerS / double(prefill_ns);
-    if (decode_ns > 0) m.decode_tps = double(n_decoded) * kNsPerS / double(decode_ns);
+    if (n_decoded > 0 && gate->decode_ns() > 0)
+        m.decode_tps = double(n_decoded) * kNsPerS / double(gate->decode_ns());
     return m;
 }
 
