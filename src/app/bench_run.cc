@@ -15,45 +15,47 @@ namespace {
 // of n sequences is one of n, without the prefill of any.
 class Gate {
   public:
-    explicit Gate(std::int64_t n) : n_left_(n), n_prefilled_left_(n) {}
-    // Engine thread, all three.
-    void start() {
-        if (--n_prefilled_left_ == 0) decode_begin_ns_ = system_clock().mono_ns();
+    explicit Gate(std::int64_t n) : n_prefilling_(n), n_left_(n) {}
+    // Engine thread, these three.
+    void leave_prefill() {
+        if (--n_prefilling_ == 0) decode_begin_ns_ = system_clock().mono_ns();
     }
-    bool open() const { return n_prefilled_left_ <= 0; }
+    bool open() const { return n_prefilling_ == 0; }
     void pass(engine::Finish finish) {
         const std::lock_guard lock(mutex_);
         finishes_.push_back(std::move(finish));
         decode_ns_ = system_clock().mono_ns() - decode_begin_ns_;
         if (--n_left_ == 0) done_.notify_all();
     }
-    // From the last first token to the last end. Requires: wait().
-    std::int64_t decode_ns() const { return decode_ns_; }
     const std::vector<engine::Finish>& wait() {
         std::unique_lock lock(mutex_);
         done_.wait(lock, [&] { return n_left_ == 0; });
         return finishes_;
     }
+    // From the last first token to the last end. Requires: wait().
+    std::int64_t decode_ns() const { return decode_ns_; }
 
   private:
-    std::mutex mutex_;  // guards all below
+    std::int64_t n_prefilling_, decode_begin_ns_ = 0;  // engine thread
+    std::mutex mutex_;                                 // guards all below
     std::condition_variable done_;
-    std::int64_t n_left_, n_prefilled_left_, decode_begin_ns_ = 0, decode_ns_ = 0;
+    std::int64_t n_left_, decode_ns_ = 0;
     std::vector<engine::Finish> finishes_;
 };
 
 struct Counter final : engine::OutputSink {
     explicit Counter(std::shared_ptr<Gate> g) : gate(std::move(g)) {}
-    void on_output(engine::Output) override {
-        if (!std::exchange(started, true)) gate->start();
-    }
-    bool ready() const override { return !started || gate->open(); }
+    void on_output(engine::Output) override { leave_prefill(); }
+    bool ready() const override { return prefilling || gate->open(); }
     void on_finish(engine::Finish finish) override {
-        if (!std::exchange(started, true)) gate->start();  // it failed: nobody waits for it
+        leave_prefill();  // where it failed before: nobody waits for it
         gate->pass(std::move(finish));
     }
+    void leave_prefill() {
+        if (std::exchange(prefilling, false)) gate->leave_prefill();
+    }
     std::shared_ptr<Gate> gate;
-    bool started = false;
+    bool prefilling = true;
 };
 
 // Ids spread over the vocabulary; which ones does not change the work.

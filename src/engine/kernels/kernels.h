@@ -1,9 +1,9 @@
 /* The kernels' one public page: plain C types, so that an ISA's object can be compiled with that
  * ISA's flags and still share nothing inline with the rest of the program.
  *
- * An ISA is one file simd/<isa>.h, a format one file formats/<format>.h; every ISA's object
- * contains every format, written once over the ISA's primitives, and exports exactly one symbol:
- * its table.
+ * An ISA is one file simd/<isa>.h, a format one file formats/<format>.h; an ISA's object contains
+ * every format (or those in which it differs from the ISA it is based on), written once over the
+ * ISA's primitives, and exports exactly one symbol: its table.
  *
  * Exactness (the rule that all tests of the engine lean on): each output element is a sum over K in
  * one fixed order of blocks, whatever the number of rows, the split over threads, or the other

@@ -17,10 +17,6 @@ std::string known_formats(const hearth_kernels& kernels) {
     return names;
 }
 
-std::int64_t rows_of_matrix(const GgufTensor& tensor) {
-    return tensor.shape.size() < 2 ? 1 : tensor.shape[tensor.shape.size() - 2];
-}
-
 }  // namespace
 
 Result<Weight> CpuDevice::load(const GgufTensor& tensor) {
@@ -52,7 +48,7 @@ Result<Weight> CpuDevice::load(const GgufTensor& tensor) {
                              tensor.bytes.size(), w.n, w.row_bytes));
     w.data = tensor.bytes.data();
     CpuLayout& layout = layouts_.emplace_back(
-        CpuLayout{.format = &form, .n = rows_of_matrix(tensor), .source = tensor.bytes.data()});
+        CpuLayout{.format = &form, .n = rows_of(tensor), .source = tensor.bytes.data()});
     w.format = &layout;
     // Vectors are used as they are, in f32 (some writers store them in the matrices' type).
     constexpr std::uint32_t kF32 = 0;

@@ -63,11 +63,14 @@ struct CpuLayout {
     const std::byte* source = nullptr;  // the tensor in its file
     // Of each matrix the rows in whole groups; what is left over is read as rows. Null: not packed.
     const std::byte* packed = nullptr;
-    std::int64_t n_packed() const { return packed ? whole_groups(n) : 0; }
-    static std::int64_t whole_groups(std::int64_t n) {
-        return n / HEARTH_PACKED_ROWS * HEARTH_PACKED_ROWS;
+    std::int64_t n_packed() const {
+        return packed ? n / HEARTH_PACKED_ROWS * HEARTH_PACKED_ROWS : 0;
     }
 };
+// Rows of each matrix of a tensor.
+inline std::int64_t rows_of(const GgufTensor& tensor) {
+    return tensor.shape.size() < 2 ? 1 : tensor.shape[tensor.shape.size() - 2];
+}
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;

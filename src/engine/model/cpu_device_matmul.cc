@@ -69,7 +69,7 @@ void CpuDevice::multiply_part(Mat out, std::int64_t n_rows, Activations act, con
 PackedShape CpuDevice::packed_shape(const GgufTensor& tensor) const {
     const hearth_format* form = hearth_format_find(&kernels_, tensor.type);
     if (!form || !form->pack || tensor.shape.size() < 2) return {};
-    const std::int64_t n = tensor.shape[tensor.shape.size() - 2], k = tensor.shape.back();
+    const std::int64_t n = rows_of(tensor), k = tensor.shape.back();
     return {.n_groups = tensor.n_values() / (n * k) * (n / HEARTH_PACKED_ROWS),
             .group_bytes =
                 HEARTH_PACKED_ROWS * std::size_t(k / form->block) * std::size_t(form->block_bytes)};
@@ -78,9 +78,9 @@ PackedShape CpuDevice::packed_shape(const GgufTensor& tensor) const {
 void CpuDevice::pack(std::byte* out, const GgufTensor& tensor, std::int64_t group) const {
     const PackedShape shape = packed_shape(tensor);
     CHECK(group >= 0 && group < shape.n_groups);
-    const std::int64_t n = tensor.shape[tensor.shape.size() - 2];
-    const std::int64_t in_matrix = n / HEARTH_PACKED_ROWS;  // groups; rows left over are skipped
-    const std::int64_t row = group / in_matrix * n + group % in_matrix * HEARTH_PACKED_ROWS;
+    const std::int64_t n = rows_of(tensor), n_groups = n / HEARTH_PACKED_ROWS;  // of a matrix
+    // Rows left over at a matrix's end are in no group.
+    const std::int64_t row = group / n_groups * n + group % n_groups * HEARTH_PACKED_ROWS;
     const std::size_t row_bytes = shape.group_bytes / HEARTH_PACKED_ROWS;
     hearth_format_find(&kernels_, tensor.type)
         ->pack(out, tensor.bytes.data() + std::size_t(row) * row_bytes, row_bytes,

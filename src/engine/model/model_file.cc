@@ -97,23 +97,20 @@ Result<ModelFile::Stamp> ModelFile::stamp_of(const Fd& fd, const std::string& pa
     struct stat info;
     if (::fstat(fd.get(), &info) != 0)
         return fail(ErrorKind::internal, format("cannot read {}: {}", path, std::strerror(errno)));
-    return Stamp{.size = std::int64_t(info.st_size),
-                 .changed_s = std::int64_t(info.st_mtim.tv_sec),
-                 .changed_ns = std::int64_t(info.st_mtim.tv_nsec)};
+    return Stamp{.device = info.st_dev,
+                 .inode = info.st_ino,
+                 .size = info.st_size,
+                 .changed_s = info.st_mtim.tv_sec,
+                 .changed_ns = info.st_mtim.tv_nsec,
+                 .inode_changed_s = info.st_ctim.tv_sec,
+                 .inode_changed_ns = info.st_ctim.tv_nsec};
 }
 
-namespace {
-
-// The time of the last change of the inode is among them: unlike the others nobody can set it.
-std::string identity_of(const Fd& fd) {
-    struct stat info = {};
-    ::fstat(fd.get(), &info);
-    return format("{} {} {} {}.{:09} {}.{:09}", info.st_dev, info.st_ino, info.st_size,
-                  info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_ctim.tv_sec,
-                  info.st_ctim.tv_nsec);
+std::string ModelFile::identity() const {
+    const Stamp& s = stamp_;
+    return format("{} {} {} {}.{:09} {}.{:09}", s.device, s.inode, s.size, s.changed_s,
+                  s.changed_ns, s.inode_changed_s, s.inode_changed_ns);
 }
-
-}  // namespace
 
 void ModelFile::forget_pages() const {
     if (!bytes().empty())
@@ -127,7 +124,6 @@ Result<ModelFile> ModelFile::open(const std::string& path) {
     HEARTH_TRY(out.fd_, MappedFile::open_regular(path));
     HEARTH_TRY(out.map_, MappedFile::of(out.fd_, path));
     HEARTH_TRY(out.stamp_, stamp_of(out.fd_, path));
-    out.identity_ = identity_of(out.fd_);
     if (std::size_t(out.stamp_.size) != out.map_.bytes().size())
         return fail(ErrorKind::invalid_request,
                     format("{} changed while it was opened; try again once it is whole", path));
@@ -137,7 +133,6 @@ Result<ModelFile> ModelFile::open(const std::string& path) {
 
 ModelFile::ModelFile(ModelFile&& other) noexcept
     : path_(std::move(other.path_)),
-      identity_(std::move(other.identity_)),
       fd_(std::move(other.fd_)),
       stamp_(other.stamp_),
       map_(std::move(other.map_)),
@@ -145,7 +140,6 @@ ModelFile::ModelFile(ModelFile&& other) noexcept
 
 ModelFile& ModelFile::operator=(ModelFile&& other) noexcept {
     std::swap(path_, other.path_);
-    std::swap(identity_, other.identity_);
     std::swap(fd_, other.fd_);
     std::swap(stamp_, other.stamp_);
     std::swap(map_, other.map_);
@@ -160,7 +154,7 @@ ModelFile::~ModelFile() {
 Status ModelFile::unchanged() const {
     if (!fd_) return {};
     HEARTH_TRY(const Stamp now, stamp_of(fd_, path_));
-    if (now == stamp_ && !lost_pages(guard_)) return {};
+    if (now.same_bytes(stamp_) && !lost_pages(guard_)) return {};
     return fail(
         ErrorKind::invalid_request,
         format("the model file {} was changed after it was opened ({} bytes then, {} now), or its "

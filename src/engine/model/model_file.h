@@ -43,18 +43,23 @@ class ModelFile {
     Status unchanged() const;
     // Of the file and its state at open(): device, inode, size, times of change. Another text for
     // the same bytes is possible, the same text for others is not meant to be.
-    const std::string& identity() const { return identity_; }
+    std::string identity() const;
     // Advice: pages read so far are not needed again soon.
     void forget_pages() const;
 
   private:
+    // What fstat says. The inode changes with a rename too, and nobody can set that time.
     struct Stamp {
+        std::uint64_t device = 0, inode = 0;
         std::int64_t size = 0, changed_s = 0, changed_ns = 0;
-        bool operator==(const Stamp&) const = default;
+        std::int64_t inode_changed_s = 0, inode_changed_ns = 0;
+        bool same_bytes(const Stamp& o) const {
+            return size == o.size && changed_s == o.changed_s && changed_ns == o.changed_ns;
+        }
     };
     static Result<Stamp> stamp_of(const Fd& fd, const std::string& path);
 
-    std::string path_, identity_;
+    std::string path_;
     Fd fd_;
     Stamp stamp_;
     MappedFile map_;

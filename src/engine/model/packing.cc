@@ -45,10 +45,11 @@ void Packing::work() {
         return;
     }
     made_ = PackedFile::find(folder_, shards_, device_);
+    if (!made_) return log_warn("not_packed", {{"why", "the file changed again at once"}});
     log_info("packed", {{"path", shards_.path()},
                         {"bytes", PackedFile::bytes_of(shards_.gguf(), device_)},
                         {"ms", (system_clock().mono_ns() - begin_ns) / kNsPerMs}});
-    is_made_.store(made_.has_value(), std::memory_order_release);
+    is_made_.store(true, std::memory_order_release);
 }
 
 void Packing::adopt() {

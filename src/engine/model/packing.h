@@ -2,8 +2,8 @@
 // there yet it is made on a thread of lowest priority while the model already answers from its
 // file, and taken over between two steps: results have the same bits before and after.
 //
-// Thread: adopt() and its construction: the engine's, which owns the device. The worker only reads
-// the model and writes the file.
+// Thread: construction: whoever loads, before there are steps. adopt(): the engine's. The worker
+// only reads the model and writes the file.
 #pragma once
 
 #include <atomic>
