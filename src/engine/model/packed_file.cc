@@ -19,14 +19,13 @@ namespace hearth::model {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::literals;
 
 // Changes with any change of what pack() of some format makes.
 constexpr int kForm = 1;
 constexpr std::size_t kHeaderBytes = 4096, kAlign = 64;
 // Between two looks at `stop`, and one write.
 constexpr std::size_t kPieceBytes = std::size_t(4) << 20;
-// What is left on the disk: it serves others too.
-constexpr std::size_t kDiskLeftBytes = std::size_t(2) << 30;
 // A process that died while it wrote left a file behind; nobody writes this long.
 constexpr auto kAbandoned = std::chrono::hours(24);
 
@@ -104,14 +103,14 @@ class NewFile {
     Fd fd_;
 };
 
-Status check_room(const std::string& folder, std::size_t n_bytes) {
+Status check_room(const std::string& folder, std::size_t n_bytes, std::size_t n_left) {
     struct statvfs disk;
     if (::statvfs(folder.c_str(), &disk) != 0) return refused(folder);
     const std::size_t n_free = std::size_t(disk.f_bavail) * disk.f_frsize;
-    if (n_free >= n_bytes + kDiskLeftBytes) return {};
+    if (n_free >= n_bytes && n_free - n_bytes >= n_left) return {};
     return fail(ErrorKind::does_not_fit,
                 format("{} has {} bytes free; {} for packed weights would leave less than {}",
-                       folder, n_free, n_bytes, kDiskLeftBytes));
+                       folder, n_free, n_bytes, n_left));
 }
 
 // The path in a packed file's header; empty where it is none of ours.
@@ -119,7 +118,8 @@ std::string source_of(const std::string& path) {
     const auto file = MappedFile::open(path);
     if (!file || file->bytes().size() < kHeaderBytes) return {};
     const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()), kHeaderBytes);
-    const std::size_t from = text.find("\nfrom "), end = text.find('\n', from + 6);
+    // The path may hold any byte but zero, a new line too.
+    const std::size_t from = text.find("\nfrom "), end = text.find("\n\0"sv);
     if (from == text.npos || end == text.npos) return {};
     return std::string(text.substr(from + 6, end - from - 6));
 }
@@ -211,7 +211,7 @@ bool PackedFile::is_of(const Gguf& gguf, const Device& device) const {
 }
 
 Status PackedFile::make(const std::string& folder, const Shards& shards, const Device& device,
-                        const std::atomic<bool>& stop) {
+                        const std::atomic<bool>& stop, std::size_t n_left) {
     HEARTH_CHECK_OK(make_folders(folder));
     const std::string identity = identity_path(folder, shards);
     const std::string digest = shards.sha256(&stop);
@@ -222,11 +222,14 @@ Status PackedFile::make(const std::string& folder, const Shards& shards, const D
     if (!fs::exists(path, error) || fs::exists(identity, error)) {
         remove_orphans(folder);
         const std::size_t n_bytes = size_of(shards.gguf(), device);
-        HEARTH_CHECK_OK(check_room(folder, n_bytes));
-        std::string header = first_lines(digest, n_bytes) + shards.path() + "\n";
-        if (header.size() > kHeaderBytes)
+        HEARTH_CHECK_OK(check_room(folder, n_bytes, n_left));
+        const std::string source = fs::absolute(shards.path(), error).string();
+        std::string header = first_lines(digest, n_bytes) + source + "\n";
+        if (header.size() >= kHeaderBytes)
             return fail(ErrorKind::invalid_request,
-                        format("the path of {} bytes is too long", shards.path().size()));
+                        format("the model's path of {} bytes is too long for a packed form; move "
+                               "the model to a shorter one",
+                               source.size()));
         header.resize(kHeaderBytes);
         NewFile file(path);
         HEARTH_CHECK_OK(file.open());

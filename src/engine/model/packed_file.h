@@ -13,7 +13,9 @@
 //   hearth packed weights, form 1
 //   model <digest>
 //   bytes <of the whole file>
-//   from <path>
+//   from <absolute path>
+//
+// and zeros up to 4096 bytes.
 //
 // A file is written beside its place, synced and renamed: it is whole or not there. find() still
 // compares the first and the last group of every matrix with the model, and takes nothing that is
@@ -40,12 +42,14 @@ class PackedFile {
     // The form that is there already; nothing where there is none or it is not this model's.
     static std::optional<PackedFile> find(const std::string& folder, const Shards& shards,
                                           const Device& device);
+    // What is left on the disk: it serves others too.
+    static constexpr std::size_t kDiskLeftBytes = std::size_t(2) << 30;
     // Makes it, or only notes the identity where the form of equal files is there. stop is looked
-    // at every few MB. Errors: cancelled; does_not_fit for a disk that would be too full after it;
-    // invalid_request if the model changed meanwhile; internal, naming the file, for a disk that
-    // refuses.
+    // at every few MB. Errors: cancelled; does_not_fit for a disk with fewer than n_left bytes
+    // after it; invalid_request if the model changed meanwhile or its path has more than 3,900
+    // bytes; internal, naming the file, for a disk that refuses.
     static Status make(const std::string& folder, const Shards& shards, const Device& device,
-                       const std::atomic<bool>& stop);
+                       const std::atomic<bool>& stop, std::size_t n_left = kDiskLeftBytes);
     // Bytes of the model's form; 0: nothing in it can be packed.
     static std::size_t bytes_of(const Gguf& gguf, const Device& device);
 

@@ -229,6 +229,64 @@ TEST(Packing, forms_of_models_that_are_gone_are_removed_with_the_next_one) {
     EXPECT_TRUE(is_found(path, packed));
 }
 
+// Opened from its own folder under a name that means nothing elsewhere.
+TEST(Packing, a_model_opened_by_a_relative_path_is_not_taken_for_gone) {
+    const std::string folder = temp_folder(), packed = folder + "/packed";
+    ASSERT_TRUE(make_folders(folder + "/a"));
+    write_model(folder + "/a", kQ4_K, 1);
+    const fs::path before = fs::current_path();
+    fs::current_path(folder + "/a");
+    make("m.gguf", packed);
+    fs::current_path(before);
+    make(write_model(folder, kQ4_K, 2), packed);
+    EXPECT_EQ(files_of(packed, ".packed").size(), 2u);
+    EXPECT_TRUE(is_found(folder + "/a/m.gguf", packed));
+}
+
+TEST(Packing, a_path_with_a_new_line_in_it_is_read_back_whole) {
+    const std::string folder = temp_folder(), packed = folder + "/packed";
+    ASSERT_TRUE(make_folders(folder + "/a\nb"));
+    const std::string path = write_model(folder + "/a\nb", kQ4_K, 1);
+    make(path, packed);
+    make(write_model(folder, kQ4_K, 2), packed);
+    EXPECT_TRUE(is_found(path, packed));
+}
+
+Status make_leaving(const std::string& path, const std::string& folder, std::size_t n_left) {
+    const Loaded loaded(path, "");
+    const Shards shards = Shards::open(path).value();
+    const std::atomic<bool> stop{false};
+    return PackedFile::make(folder, shards, *loaded.device, stop, n_left);
+}
+
+TEST(Packing, a_disk_that_would_be_too_full_gets_no_form) {
+    const std::string folder = temp_folder(), path = write_model(folder, kQ4_K);
+    const fs::space_info disk = fs::space(folder);
+    const Status made = make_leaving(path, folder + "/packed", disk.capacity);
+    ASSERT_FALSE(made);
+    EXPECT_EQ(made.error().kind, ErrorKind::does_not_fit);
+    EXPECT_TRUE(fs::is_empty(folder + "/packed"));
+    EXPECT_TRUE(make_leaving(path, folder + "/packed", 0));
+    EXPECT_TRUE(is_found(path, folder + "/packed"));
+}
+
+TEST(Packing, a_path_too_long_for_the_header_is_refused_and_one_that_fits_is_not) {
+    const std::string root = temp_folder();
+    for (const std::size_t n_bytes : {3900u, 4050u}) {
+        std::string folder = root;
+        while (folder.size() + 7 < n_bytes)
+            folder +=
+                "/" + std::string(std::min(n_bytes - 8 - folder.size(), std::size_t(200)), 'a');
+        ASSERT_TRUE(make_folders(folder));
+        const std::string path = write_model(folder, kQ4_K, n_bytes);  // of other bytes
+        const Status made = make_leaving(path, root + "/packed", 0);
+        EXPECT_EQ(bool(made), n_bytes == 3900) << path.size();
+        if (!made) {
+            EXPECT_EQ(made.error().kind, ErrorKind::invalid_request);
+        }
+    }
+}
+
 TEST(Packing, an_embedding_that_is_only_looked_up_is_not_packed) {
     TinyModel shape = tiny_of("llama", kQ8_0);
     std::size_t bytes[2];
