@@ -42,14 +42,18 @@ Result<Folders> resolve_folders(const Environment& environment, const std::strin
     if (const auto home = value_of(environment, "HEARTH_HOME")) {
         const std::string root = without_trailing_slash(
             home->front() == '/' ? *home : without_trailing_slash(working_folder) + "/" + *home);
-        return Folders{
-            .config = root, .data = root, .state = root + "/state", .cache = root + "/cache"};
+        return Folders{.config = root,
+                       .data = root,
+                       .state = root + "/state",
+                       .cache = root + "/cache",
+                       .broker = root + "/broker"};
     }
     Folders folders;
     HEARTH_TRY(folders.config, xdg_folder(environment, "XDG_CONFIG_HOME", "/.config"));
     HEARTH_TRY(folders.data, xdg_folder(environment, "XDG_DATA_HOME", "/.local/share"));
     HEARTH_TRY(folders.state, xdg_folder(environment, "XDG_STATE_HOME", "/.local/state"));
     HEARTH_TRY(folders.cache, xdg_folder(environment, "XDG_CACHE_HOME", "/.cache"));
+    folders.broker = folders.state + "-broker";
     return folders;
 }
 

@@ -6,7 +6,11 @@
 //   data       $XDG_DATA_HOME/hearth    (~/.local/share)    $HEARTH_HOME        models/<name>.gguf
 //   state      $XDG_STATE_HOME/hearth   (~/.local/state)    $HEARTH_HOME/state  journal/, history/
 //   cache      $XDG_CACHE_HOME/hearth   (~/.cache)          $HEARTH_HOME/cache  packed/
+//   broker     $XDG_STATE_HOME/hearth-broker                $HEARTH_HOME/broker key, counters.json
 // clang-format on
+//
+// The broker's folder is beside the state folder and not in it, because the sandbox opens the state
+// folder to the main process whole, and the broker's must stay closed to it.
 //
 // Source: XDG Base Directory Specification 0.8; a relative XDG path is ignored, as it asks.
 #pragma once
@@ -28,6 +32,7 @@ struct Folders {
     std::string data;
     std::string state;
     std::string cache;  // may be removed at any time
+    std::string broker;  // only the broker process reads and writes it
 
     std::string models() const { return data + "/models"; }
     std::string journal() const { return state + "/journal"; }
