@@ -14,6 +14,7 @@ int exit_code_of(ErrorKind kind) {
         case ErrorKind::cancelled:
             return kFailed;
         case ErrorKind::unauthorized:
+        case ErrorKind::over_quota:
         case ErrorKind::forbidden_by_policy:
             return kRefused;
         case ErrorKind::not_found:

@@ -18,6 +18,8 @@ const char* name_of(ErrorKind kind) {
             return "does_not_fit";
         case ErrorKind::overloaded:
             return "overloaded";
+        case ErrorKind::over_quota:
+            return "over_quota";
         case ErrorKind::cancelled:
             return "cancelled";
         case ErrorKind::timeout:

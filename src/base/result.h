@@ -21,6 +21,7 @@ enum class ErrorKind : std::uint8_t {
     context_overflow,     // prompt and answer do not fit the context; see Error::n_prompt_tokens
     does_not_fit,         // this machine lacks the memory
     overloaded,           // a full queue or machine; try again later
+    over_quota,           // a limit of the caller's key; see Error::retry_after_s
     cancelled,            // the caller went away
     timeout,              // a deadline passed
     upstream_failed,      // a remote backend answered badly or not at all
@@ -33,7 +34,7 @@ struct Error {
     std::string param = {};            // the request field at fault, where one is
     std::int64_t n_prompt_tokens = 0;  // context_overflow only: exact counts
     std::int64_t n_ctx = 0;
-    std::int64_t retry_after_s = 0;  // overloaded only; 0: not stated
+    std::int64_t retry_after_s = 0;  // overloaded and over_quota only; 0: not stated
     // Bytes at the message's end that another party wrote: shown to the caller, kept nowhere.
     std::size_t n_foreign = 0;
 };

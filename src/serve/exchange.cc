@@ -87,6 +87,8 @@ int http_status_of(ErrorKind kind) {
             return 403;
         case ErrorKind::not_found:
             return 404;
+        case ErrorKind::over_quota:
+            return 429;
         case ErrorKind::cancelled:
             return 499;  // nobody reads it; the access log does
         case ErrorKind::upstream_failed:

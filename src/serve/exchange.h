@@ -23,10 +23,12 @@
 #include "chat/chat.h"
 #include "journal/journal.h"
 #include "route/decide.h"
+#include "serve/caller.h"
 #include "serve/limits.h"
 #include "serve/metrics.h"
 #include "serve/places.h"
 #include "serve/prep_pool.h"
+#include "serve/quota.h"
 
 namespace hearth::serve {
 
@@ -86,6 +88,8 @@ struct Origin {
     std::string endpoint;          // "/v1/chat/completions", "cli run"
     std::string peer;              // "127.0.0.1:51234", "unix", "terminal"
     std::int64_t received_ns = 0;  // when the request was fully read; starts TTFT
+    Caller caller = local_operator();
+    std::shared_ptr<Ticket> ticket = nullptr;  // of the key's quota; none without a key
 };
 
 class Exchange final : public chat::EventSink, public std::enable_shared_from_this<Exchange> {

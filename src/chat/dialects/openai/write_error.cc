@@ -28,6 +28,8 @@ ErrorName name_error(const Error& error, int http_status) {
         case ErrorKind::overloaded:
             if (http_status == 429) return {"rate_limit_error", "rate_limit_exceeded"};
             return {"unavailable_error", "overloaded"};
+        case ErrorKind::over_quota:
+            return {"rate_limit_error", "rate_limit_exceeded"};
         case ErrorKind::does_not_fit:
             return {"unavailable_error", "does_not_fit"};
         case ErrorKind::timeout:
