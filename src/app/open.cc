@@ -38,6 +38,7 @@ class ClosedJournal final : public journal::Journal {
     void append(journal::DecisionRecord, Done on_written) override { refuse(on_written); }
     void append(journal::OutcomeRecord, Done on_written) override { refuse(on_written); }
     void append(egress::Receipt, Done on_written) override { refuse(on_written); }
+    void append(journal::EventRecord, Done on_written) override { refuse(on_written); }
     Status flush() override { return fail(why_); }
 
   private:

@@ -67,6 +67,9 @@ class ThreadedJournal final : public Journal {
     void append(egress::Receipt receipt, Done on_written) override {
         push(std::move(receipt), std::move(on_written), kQueueRecords);
     }
+    void append(EventRecord record, Done on_written) override {
+        push(std::move(record), std::move(on_written), kQueueRecords);
+    }
     Status flush() override;
 
   private:

@@ -55,10 +55,17 @@ struct OutcomeRecord {
     std::string repro_json;  // local answers: what replay needs (model sha, numerics, isa, …)
 };
 
+// What happened beside requests: keys made and revoked, callers turned away, exports.
+struct EventRecord {
+    std::string event;  // "key.created": lower-case letters, digits, '.' and '_'
+    std::string actor;  // who did it: a key's id, "terminal", "unix", "local", or a peer's address
+    std::string json;   // one object that says what it was done to; never a secret
+};
+
 struct JournalEntry {  // one line of `audit tail`
     std::int64_t seq = 0;
     std::int64_t wall_ns = 0;
-    std::string event;  // "decision", "outcome", "egress"
+    std::string event;  // "decision", "outcome", "egress", or an EventRecord's
     std::string request_id;
     std::string json;   // the record as one JSON object
     std::string slot = {};  // the file's name; seq orders the records of one slot
@@ -82,6 +89,7 @@ class Journal {
     virtual void append(DecisionRecord record, Done on_written) = 0;
     virtual void append(OutcomeRecord record, Done on_written = nullptr) = 0;
     virtual void append(egress::Receipt receipt, Done on_written = nullptr) = 0;
+    virtual void append(EventRecord record, Done on_written = nullptr) = 0;
     // Waits until everything appended so far is written.
     virtual Status flush() = 0;
 };

@@ -75,6 +75,14 @@ std::string json_of(const egress::Receipt& r) {
     return w.take();
 }
 
+std::string json_of(const EventRecord& r) {
+    JsonWriter w;
+    w.begin_object().field("actor", r.actor);
+    nested(w, "detail", r.json);
+    w.end_object();
+    return w.take();
+}
+
 struct ToRow {
     Row operator()(const DecisionRecord& r) const {
         return {.event = "decision",
@@ -102,6 +110,13 @@ struct ToRow {
                 .sync_first = false,
                 .sums = {}};
     }
+    Row operator()(const EventRecord& r) const {
+        return {.event = r.event,
+                .request_id = {},
+                .json = json_of(r),
+                .sync_first = false,
+                .sums = {}};
+    }
 };
 
 struct BytesOf {
@@ -114,6 +129,9 @@ struct BytesOf {
     }
     std::size_t operator()(const egress::Receipt& r) const {
         return sizeof r + r.outcome.size() + r.rule.size() + r.destination.host.size();
+    }
+    std::size_t operator()(const EventRecord& r) const {
+        return sizeof r + r.event.size() + r.actor.size() + r.json.size();
     }
 };
 

@@ -12,10 +12,10 @@
 
 namespace hearth::journal {
 
-using Record = std::variant<DecisionRecord, OutcomeRecord, egress::Receipt>;
+using Record = std::variant<DecisionRecord, OutcomeRecord, egress::Receipt, EventRecord>;
 
 struct Row {
-    const char* event = "";
+    std::string event;
     std::string request_id;
     std::string json;
     bool sync_first = false;  // synced before it counts as written

@@ -21,8 +21,12 @@ class TestJournal final : public journal::Journal {
         outcomes.push_back(std::move(record));
     }
     void append(egress::Receipt, Done) override {}
+    void append(journal::EventRecord record, Done) override {
+        events.push_back(std::move(record));
+    }
     Status flush() override { return {}; }
 
+    std::vector<journal::EventRecord> events;
     std::vector<journal::DecisionRecord> decisions;
     std::vector<journal::OutcomeRecord> outcomes;
 
