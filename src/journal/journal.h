@@ -1,10 +1,11 @@
-// Journal: what was decided, and what came of it. Append-only; a decision is written before the first
-// byte leaves.
+// Journal: what was decided, and what came of it. Append-only; a decision is written before the
+// first byte leaves.
 //
 // Written means handed to the kernel: it survives kill -9 of every process. `sync` chooses safety
 // against power loss: none, group (fsync at most 50 ms later), each (fsync before acknowledging). A
 // decision may ask for `each` by itself.
-// Disk form: SQLite, WAL, one connection on one thread that also checkpoints (docs/formats/journal.md).
+// Disk form: SQLite, WAL, one connection on one thread that also checkpoints
+// (docs/formats/journal.md).
 //
 // Thread: `journal` writes; append() from any thread.
 #pragma once
@@ -20,6 +21,8 @@
 #include "base/result.h"
 #include "chat/chat.h"
 #include "egress/permit.h"
+#include "journal/audit.h"
+#include "route/ledger.h"
 
 namespace hearth::journal {
 
@@ -28,14 +31,14 @@ enum class Sync : std::uint8_t { none, group, each };
 // Ids, counts and codes; never prompt text.
 struct DecisionRecord {
     std::string request_id;
-    std::string endpoint;         // "/v1/chat/completions", "cli run"
-    std::string peer;             // "127.0.0.1:51234", "unix", "terminal"
+    std::string endpoint;  // "/v1/chat/completions", "cli run"
+    std::string peer;      // "127.0.0.1:51234", "unix", "terminal"
     std::string model_asked, model, upstream, route, reason;
     std::string sensitivity;
-    std::string decision_json;    // route::to_json: replayable
-    std::string prompt_digest;    // keyed; empty until keys exist
+    std::string decision_json;  // route::to_json: replayable
+    std::string prompt_digest;  // keyed; empty until keys exist
     std::int64_t n_prompt_tokens = 0;
-    int http_status = 0;          // refusals: what the caller got; 0 otherwise
+    int http_status = 0;  // refusals: what the caller got; 0 otherwise
     // Safe against power loss before it counts as written, whatever `sync` says: what is
     // confidential and leaves.
     bool sync_first = false;
@@ -46,12 +49,15 @@ struct OutcomeRecord {
     std::string error;    // kind and message of a failure; of invalid_request its field only
     std::string model, upstream, route;  // where it was answered in the end
     std::int64_t n_fallbacks = 0;
-    chat::Usage usage;         // where it was answered in the end
-    chat::Usage usage_failed;  // of the places that failed before it, together
+    chat::Usage usage;             // where it was answered in the end
+    chat::Usage usage_failed;      // of the places that failed before it, together
     bool usage_estimated = false;  // some of both is from bytes, because nobody counted
     chat::Timings timings;
     std::int64_t total_ns = 0;
     std::int64_t cost_microusd = 0;  // of all places
+    std::string key_id;              // whose key asked; empty: nobody's
+    std::string task;                // as the caller stated it
+    route::LedgerRow ledger;         // what it took of this machine; cost_microusd is its paid part
     std::string repro_json;  // local answers: what replay needs (model sha, numerics, isa, …)
 };
 
@@ -67,24 +73,29 @@ struct JournalEntry {  // one line of `audit tail`
     std::int64_t wall_ns = 0;
     std::string event;  // "decision", "outcome", "egress", or an EventRecord's
     std::string request_id;
-    std::string json;   // the record as one JSON object
+    std::string json;       // the record as one JSON object
     std::string slot = {};  // the file's name; seq orders the records of one slot
 };
 
 struct JournalOptions {
     std::string folder;  // state/hearth/journal
     Sync sync = Sync::group;
+    // Signs checkpoints of the chain; without one they are written unsigned, and verify says so.
+    CheckpointSigner signer = nullptr;
+    // Requests ended so far, counted apart from the journal, each after its outcome was appended.
+    std::function<std::int64_t()> n_served = nullptr;
 };
 
 class Journal {
   public:
-    // Takes the first free writer slot in the folder (one file per writing process; a lock guards it).
+    // Takes the first free writer slot in the folder (one file per writing process; a lock guards
+    // it).
     static Result<std::unique_ptr<Journal>> open(const JournalOptions& options,
                                                  const Clock& clock = system_clock());
     virtual ~Journal() = default;  // writes what is queued, then closes
 
-    // on_written runs on the journal thread when the record is written (or could not be: the error).
-    // Nothing may leave the machine before it ran without error.
+    // on_written runs on the journal thread when the record is written (or could not be: the
+    // error). Nothing may leave the machine before it ran without error.
     using Done = std::function<void(Status)>;
     virtual void append(DecisionRecord record, Done on_written) = 0;
     virtual void append(OutcomeRecord record, Done on_written = nullptr) = 0;
@@ -98,8 +109,8 @@ class Journal {
 Result<std::vector<JournalEntry>> read_tail(const std::string& folder, std::int64_t n,
                                             std::int64_t after_wall_ns = 0);
 
-// How far each slot has been read: its file's name, and the newest seq seen. Stamps cannot say it: an
-// earlier one may be committed later, in another slot or after a clock was set back.
+// How far each slot has been read: its file's name, and the newest seq seen. Stamps cannot say it:
+// an earlier one may be committed later, in another slot or after a clock was set back.
 using Cursor = std::map<std::string, std::int64_t>;
 // The end of every slot at this moment.
 Result<Cursor> cursor_at_end(const std::string& folder);

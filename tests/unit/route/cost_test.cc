@@ -72,5 +72,23 @@ TEST(Cost, saturates_and_takes_negative_counts_as_none) {
     EXPECT_EQ(cost_microusd({.input_picousd = kMax, .output_picousd = kMax}, kMax, kMax), kMax);
 }
 
+TEST(Cost, cached_tokens_are_priced_apart) {
+    const auto price = price_of(3, 15, 0.3);
+    ASSERT_TRUE(price);
+    EXPECT_EQ(price->cached_picousd, 300'000);
+    const chat::Usage usage{.input_tokens = 1000, .cached_tokens = 900, .output_tokens = 10};
+    EXPECT_EQ(cost_microusd(*price, usage), 100 * 3 + 270 + 150);
+    // Without a price of their own they cost what others do.
+    EXPECT_EQ(cost_microusd(*price_of(3, 15), usage), 3000 + 150);
+    EXPECT_FALSE(price_of(3, 15, -1));
+}
+
+TEST(Cost, more_cached_tokens_than_there_are_count_as_all_of_them) {
+    const auto price = price_of(10, 0, 1);
+    ASSERT_TRUE(price);
+    EXPECT_EQ(cost_microusd(*price, {.input_tokens = 5, .cached_tokens = 50}), 5);
+    EXPECT_EQ(cost_microusd(*price, {.input_tokens = 5, .cached_tokens = -50}), 50);
+}
+
 }  // namespace
 }  // namespace hearth::route
