@@ -25,4 +25,42 @@ inline constexpr std::size_t kDecisionHeaderBytesMax = 12u << 10;
 // SIGTERM: long enough for a paragraph to be finished, short enough for service managers (90 s).
 inline constexpr std::int64_t kDrainMs = 30'000;
 
+// Keys, revoked ones included: each of them is one line of the list and one of the usage file, and
+// an organisation that needs more has an identity provider.
+inline constexpr std::int64_t kKeysMax = 4096;
+inline constexpr std::int64_t kUsersMax = 4096;
+// keys.json: about 600 bytes a key, and room for scopes.
+inline constexpr std::size_t kKeysFileBytesMax = 16u << 20;
+// Names of keys and users, and the entries of their scopes: what a person reads in one line.
+inline constexpr std::size_t kKeyNameBytesMax = 128;
+inline constexpr std::size_t kScopeEntriesMax = 64;
+inline constexpr std::size_t kScopeEntryBytesMax = 512;  // the longest name of a model
+inline constexpr std::size_t kKeyIdBytes = 11;           // "hk-" and eight characters
+// What a key is asked to be valid or to overlap for at most: ten years.
+inline constexpr std::int64_t kKeyLifeMaxS = 3653LL * 86400;
+// A total that a file may state: a billion dollars, an exabyte. Sums of these do not overflow.
+inline constexpr std::int64_t kUsageMax = 1'000'000'000'000'000'000;
+// Who edits keys.json waits for who is editing it; an edit takes milliseconds.
+inline constexpr std::int64_t kKeysLockWaitMs = 10'000;
+// Output tokens that are booked for an answer whose length nobody stated: more than most have. The
+// rest of a longer one is booked when it has ended.
+inline constexpr std::int64_t kAssumedOutputTokens = 1024;
+// Egress: the head of a request to an upstream, beside its body.
+inline constexpr std::int64_t kEgressHeadBytes = 1024;
+// Keys with metrics of their own; Prometheus keeps a series for each for weeks.
+inline constexpr std::size_t kMetricKeysMax = 100;
+// Requests that ended and whose receipts have not come: each comes when its connection closes.
+inline constexpr std::size_t kEgressBookedMax = 4096;
+// Failed authentications of one peer in a minute before it is answered 429 instead of 401. No
+// guessing helps against 160 bits; this bounds what a wrong client writes into log and journal.
+inline constexpr std::int64_t kAuthFailuresMinute = 20;
+// Peers that are remembered for it.
+inline constexpr std::size_t kAuthPeersMax = 4096;
+// The body of a request that makes or changes a key.
+inline constexpr std::size_t kKeyRequestBytesMax = 64u << 10;
+
+// What the scan of texts that come again is remembered by: a few hundred bytes of each, so that a
+// hundred thousand turns fit.
+inline constexpr std::size_t kScanCacheBytes = 32u << 20;
+
 }  // namespace hearth::serve
