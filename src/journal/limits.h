@@ -43,4 +43,25 @@ inline constexpr std::int64_t kQuickCheckBytes = 64 << 20;
 // Entries that one read_tail() returns.
 inline constexpr std::int64_t kTailMax = 100'000;
 
+// A file of sysfs; the names and numbers of a power domain have at most 20 bytes.
+inline constexpr std::size_t kPowercapBytes = 4096;
+// A package of 1,000 W, more than any, uses a microjoule in a nanosecond. An interval in which it
+// could have used more than its counter's range may have gone round twice: after 65 to 262 s.
+inline constexpr std::int64_t kNsPerMicrojoule = 1;
+// Long answers take a reading this often, far below that.
+inline constexpr std::int64_t kReadingAgeNs = 10'000'000'000;
+
+// Entries between two checkpoints of the chain. A signature takes 40 us to make and 100 us to
+// check: a third of a microsecond and less than one for each entry, and nobody waits for it.
+// Verification that is taken up at a checkpoint has half of this to read again.
+inline constexpr std::int64_t kSealEvery = 128;
+// What was written last is sealed after this long without more, so that little is without a
+// signature while nothing happens.
+inline constexpr std::int64_t kSealIdleMs = 2000;
+// A writer with nothing to write says that it is there: an end of the journal that is older than
+// this, while it should be running, is one that was cut.
+inline constexpr std::int64_t kHeartbeatMs = 3'600'000;
+// How often files are looked at whether their time is over.
+inline constexpr std::int64_t kRetireMs = 3'600'000;
+
 }  // namespace hearth::journal

@@ -27,6 +27,10 @@ struct Target {
     bool takes_images = false;
     bool takes_tools = true;
     double input_usd_per_mtok = 0, output_usd_per_mtok = 0;
+    // Of input tokens from the provider's cache; nothing: they cost what others do. Bounds and
+    // therefore decisions do not use it.
+    std::optional<double> cached_input_usd_per_mtok = {};
+    std::string price_source = {};  // "configuration", "price table of 2026-07-24"; empty: no price
 };
 
 // What is known of the request, without its text.

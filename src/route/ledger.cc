@@ -99,6 +99,11 @@ const char* name_of(EnergySource source) {
     return "";
 }
 
+std::optional<Price> price_of(const Target& target) {
+    return price_of(target.input_usd_per_mtok, target.output_usd_per_mtok,
+                    target.cached_input_usd_per_mtok);
+}
+
 EnergyReading estimated_energy(std::int64_t busy_ns, const CostSettings& settings) {
     const CostSettings s = held(settings);
     EnergyReading reading{.busy_ns = std::clamp<std::int64_t>(busy_ns, 0, kBusyNsMax),
