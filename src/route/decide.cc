@@ -3,7 +3,9 @@
 // clang-format off
 //   name         which targets the model's name means; unknown: not_found
 //   tier         `local` removes all that leaves; `cloud` without fallback all that does not
-//   sensitivity  content at or above policy.keep_from removes all that leaves
+//   caller       tiers that the caller's key may not use
+//   sensitivity  content at or above policy.keep_from removes all that leaves, unless the policy
+//                lets it leave redacted and nothing of that class is left then
 //   modality     images, tools
 //   context      prompt + answer > n_ctx
 //   cost         the caller's cap
@@ -34,7 +36,7 @@ namespace hearth::route {
 namespace {
 
 // Part of policy_version. Counts up whenever the same inputs could give another decision.
-constexpr int kRulesRevision = 2;
+constexpr int kRulesRevision = 3;
 
 std::int64_t add_saturated(std::int64_t a, std::int64_t b) {
     std::int64_t sum = 0;
@@ -108,8 +110,10 @@ std::optional<std::int64_t> n_output_max(const Facts& facts, const Target& targe
                : n_all;
 }
 
-// An upper bound of the price; nothing where there is none. What an image costs follows from its
-// size in pixels and each provider's rules: no bound of ours holds.
+}  // namespace
+
+// What an image costs follows from its size in pixels and each provider's rules: no bound of ours
+// holds.
 std::optional<std::int64_t> cost_bound(const Facts& facts, const Target& target) {
     const auto price = price_of(target.input_usd_per_mtok, target.output_usd_per_mtok);
     if (!price || (facts.has_images && price->input_picousd > 0)) return std::nullopt;
@@ -119,10 +123,32 @@ std::optional<std::int64_t> cost_bound(const Facts& facts, const Target& target)
                          n_out.value_or(0), Rounding::up);
 }
 
+namespace {
+
+// The class that everything but the caller's word gives.
+chat::Sensitivity found_class(const Facts& facts, const PolicySettings& policy) {
+    return std::max({policy.unstated, facts.detected_sensitivity.value_or(policy.unstated),
+                     facts.taint_sensitivity.value_or(policy.unstated)});
+}
+
+// What a caller states raises the class; it lowers it only where the role allows that.
 chat::Sensitivity class_of(const Facts& facts, const PolicySettings& policy) {
-    // What a caller states can only raise the class.
-    return facts.stated_sensitivity ? std::max(*facts.stated_sensitivity, policy.unstated)
-                                    : policy.unstated;
+    const chat::Sensitivity found = found_class(facts, policy);
+    if (!facts.stated_sensitivity) return found;
+    const chat::Sensitivity stated = *facts.stated_sensitivity;
+    if (stated >= found) return stated;
+    return facts.may_lower_to ? std::min(found, std::max(stated, *facts.may_lower_to)) : found;
+}
+
+// Pseudonyms stand for what detectors found. They do not change what a caller states, and
+// redacted_sensitivity has looked at marks.
+bool may_leave_redacted(const Facts& facts, const Decision& decision) {
+    const PolicySettings& policy = decision.policy;
+    return policy.redact_to && decision.sensitivity <= *policy.redact_to &&
+           facts.redacted_sensitivity && *facts.redacted_sensitivity < policy.keep_from &&
+           *facts.redacted_sensitivity <= facts.max_class_out &&
+           facts.stated_sensitivity.value_or(chat::Sensitivity::public_) < policy.keep_from &&
+           policy.unstated < policy.keep_from;
 }
 
 // The targets that a name means: all for the virtual models; else the one with this label; else all
@@ -156,15 +182,60 @@ void apply_tier(Narrowing& narrowing, const Facts& facts, const PolicySettings& 
     }
 }
 
-void apply_sensitivity(Narrowing& narrowing, const Facts& facts, const Decision& decision) {
-    const auto keep_from = decision.policy.keep_from;
+// What the class alone keeps on this machine.
+bool is_kept(const Facts& facts, const Decision& decision) {
+    return decision.sensitivity >= decision.policy.keep_from ||
+           decision.sensitivity > facts.max_class_out;
+}
+bool stays_here(const Facts& facts, const Decision& decision) {
+    return is_kept(facts, decision) && !decision.redacted;
+}
+
+// "stated internal, found credit_card ×1 (restricted), taken as restricted, kept from confidential"
+std::string sensitivity_input(const Facts& facts, const Decision& decision) {
     std::string input = facts.stated_sensitivity
                             ? format("stated {}", chat::name_of(*facts.stated_sensitivity))
                             : std::string("nothing stated");
-    input += format(", taken as {}, kept from {}", chat::name_of(decision.sensitivity),
-                    chat::name_of(keep_from));
-    const bool kept = decision.sensitivity >= keep_from;
-    narrowing.apply("sensitivity", std::move(input), kept ? "sensitive" : "",
+    if (!facts.entities.empty()) {
+        input += ", found";
+        for (std::size_t i = 0; i < std::min(facts.entities.size(), kListedMax); ++i)
+            input += format("{} {} ×{}", i > 0 ? "," : "", facts.entities[i].entity,
+                            facts.entities[i].n);
+        if (facts.entities.size() > kListedMax)
+            input += format(" and {} kinds more", facts.entities.size() - kListedMax);
+        if (facts.detected_sensitivity)
+            input += format(" ({})", chat::name_of(*facts.detected_sensitivity));
+    }
+    if (facts.taint_sensitivity)
+        input += format(", marked {} by {}", chat::name_of(*facts.taint_sensitivity), facts.taint);
+    input += format(", taken as {}", chat::name_of(decision.sensitivity));
+    if (decision.lowered) input += " because the caller may lower the class";
+    input += format(", kept from {}", chat::name_of(decision.policy.keep_from));
+    if (facts.max_class_out < chat::Sensitivity::restricted)
+        input +=
+            format(", the key's highest class to leave is {}", chat::name_of(facts.max_class_out));
+    if (decision.redacted) input += ", may leave redacted";
+    return input;
+}
+
+void apply_caller(Narrowing& narrowing, const Facts& facts) {
+    if (facts.may_use_local && facts.may_use_fleet && facts.may_use_cloud) return;
+    const auto may_use = [&](Tier tier) {
+        return tier == Tier::local   ? facts.may_use_local
+               : tier == Tier::fleet ? facts.may_use_fleet
+                                     : facts.may_use_cloud;
+    };
+    std::string allowed;
+    for (const Tier tier : {Tier::local, Tier::fleet, Tier::cloud})
+        if (may_use(tier)) allowed += format("{}{}", allowed.empty() ? "" : ", ", name_of(tier));
+    narrowing.apply("caller",
+                    format("the key may use {}", allowed.empty() ? "no tier" : allowed.c_str()),
+                    "caller", [&](const Target& t) { return !may_use(t.tier); });
+}
+
+void apply_sensitivity(Narrowing& narrowing, const Facts& facts, const Decision& decision) {
+    const bool kept = stays_here(facts, decision);
+    narrowing.apply("sensitivity", sensitivity_input(facts, decision), kept ? "sensitive" : "",
                     [&](const Target& t) { return kept && leaves_machine(t); });
 }
 
@@ -295,6 +366,8 @@ Decision refuse(Decision decision, const Facts& facts, const Signals& signals,
         {"offline", ErrorKind::upstream_failed, "Name a local model, or go online."},
         {"sensitivity", ErrorKind::forbidden_by_policy,
          "Nothing has left the machine. Use the model \"local\"."},
+        {"caller", ErrorKind::forbidden_by_policy,
+         "Ask for a model that this key may use, or have its scopes widened."},
         {"cost", ErrorKind::forbidden_by_policy,
          "Nothing has left the machine. Raise the cap, or state a shorter longest answer."},
         {"context", ErrorKind::context_overflow, ""},
@@ -332,16 +405,16 @@ std::string reason_of(const Decision& decision, const Choice& choice, const Choi
                       const Facts& facts, const Target& target, const Narrowing& narrowing) {
     const Asked asked = asked_for(facts.model);
     const bool open = asked == Asked::automatic || asked == Asked::cloud;
-    if (open && !leaves_machine(target) && decision.sensitivity >= decision.policy.keep_from)
-        return "sensitive";
+    if (open && !leaves_machine(target) && stays_here(facts, decision)) return "sensitive";
     const Step* remover = narrowing.remover(wanted.target);
     return remover != nullptr ? remover->reason : choice.reason;
 }
 
 std::string version_of(const PolicySettings& policy) {
-    return sha256_hex(format("rules={};name={};keep_from={};unstated={};fallback={}",
+    return sha256_hex(format("rules={};name={};keep_from={};unstated={};fallback={};redact_to={}",
                              kRulesRevision, policy.name, chat::name_of(policy.keep_from),
-                             chat::name_of(policy.unstated), policy.fallback))
+                             chat::name_of(policy.unstated), policy.fallback,
+                             policy.redact_to ? chat::name_of(*policy.redact_to) : "never"))
         .substr(0, 16);
 }
 
@@ -386,6 +459,8 @@ Decision decide(const Facts& facts, const Signals& signals, const PolicySettings
     decision.signals = signals;
     decision.policy = policy;
     decision.sensitivity = class_of(facts, policy);
+    decision.lowered = decision.sensitivity < found_class(facts, policy);
+    decision.redacted = is_kept(facts, decision) && may_leave_redacted(facts, decision);
     decision.policy_version = version_of(policy);
     const Policy* const chooser = find_policy(policy.name);
     if (!chooser)
@@ -400,6 +475,7 @@ Decision decide(const Facts& facts, const Signals& signals, const PolicySettings
     if (candidates.empty() && asked_for(facts.model) == Asked::concrete)
         return refuse_unknown(std::move(decision), facts, targets);
     apply_tier(narrowing, facts, policy);
+    apply_caller(narrowing, facts);
     apply_sensitivity(narrowing, facts, decision);
     apply_capabilities(narrowing, facts);
     apply_cost(narrowing, facts);

@@ -33,6 +33,12 @@ struct Target {
     std::string price_source = {};  // "configuration", "price table of 2026-07-24"; empty: no price
 };
 
+// How often detectors found a kind of entity.
+struct EntityCount {
+    std::string entity;  // "credit_card"
+    std::int64_t n = 0;
+};
+
 // What is known of the request, without its text.
 struct Facts {
     std::string model;                 // as asked: concrete | auto | local | cloud
@@ -48,6 +54,20 @@ struct Facts {
     std::optional<chat::Sensitivity> stated_sensitivity = {};
     std::optional<std::int64_t> cost_microusd_max = {};
     std::string task = {}, lane = {};
+    // What detectors found in all of its texts; nothing where nobody looked.
+    std::optional<chat::Sensitivity> detected_sensitivity = {};
+    std::vector<EntityCount> entities = {};
+    // What an earlier request has marked, and the mark's id.
+    std::optional<chat::Sensitivity> taint_sensitivity = {};
+    std::string taint = {};
+    // What the caller's key allows: the tiers, the highest class that may leave, and the lowest
+    // that a statement may lower the class to (nothing: it only raises).
+    bool may_use_local = true, may_use_fleet = true, may_use_cloud = true;
+    chat::Sensitivity max_class_out = chat::Sensitivity::restricted;
+    std::optional<chat::Sensitivity> may_lower_to = {};
+    // The class that is left when pseudonyms stand for what was found; nothing where that was not
+    // asked for, or does not help.
+    std::optional<chat::Sensitivity> redacted_sensitivity = {};
 };
 
 // What is known of the world at this moment.
@@ -71,12 +91,16 @@ struct PolicySettings {
     // May a request for a cloud model fall back to a local one, and the reverse, before the first
     // delta?
     bool fallback = true;
+    // Content up to this class may leave with pseudonyms in place of what was found; nothing:
+    // never.
+    std::optional<chat::Sensitivity> redact_to = {};
 };
 
 // One rule that was applied: what it looked at and what it removed.
 struct Step {
-    // In this order: "name", "tier", "sensitivity", "modality", "context", "cost", "offline",
-    // "health", and at the end the name of the policy that chose among what was left ("default").
+    // In this order: "name", "tier", "caller", "sensitivity", "modality", "context", "cost",
+    // "offline", "health", and at the end the name of the policy that chose among what was left
+    // ("default").
     std::string rule;
     std::string input;                 // "stated restricted, kept from confidential"
     std::vector<std::string> removed;  // targets, "acme/big-1"
@@ -90,6 +114,10 @@ struct Decision {
     std::vector<std::size_t> fallbacks;  // tried in order, before the first delta only
     std::string reason;                  // reason code of INTERFACE §4
     chat::Sensitivity sensitivity = chat::Sensitivity::internal;
+    // What was stated lowered the class.
+    bool lowered = false;
+    // Whatever leaves this machine leaves redacted: the class alone would keep it here.
+    bool redacted = false;
     std::vector<Step> steps;
     std::string policy_version;  // hash of the policy's settings
     // At most this is paid at the target: the prompt's largest count of tokens and the longest
@@ -104,6 +132,9 @@ struct Decision {
 // Requires: targets' order is the operator's preference.
 Decision decide(const Facts& facts, const Signals& signals, const PolicySettings& policy,
                 const std::vector<Target>& targets);
+
+// An upper bound of what the request costs there, in micro-dollars; nothing where there is none.
+std::optional<std::int64_t> cost_bound(const Facts& facts, const Target& target);
 
 // "acme/big-1", or "demo" for local.
 std::string label_of(const Target& target);
@@ -129,10 +160,12 @@ Result<std::string> replay(std::string_view json);
 class PermitMint {
   public:
     // Nothing for a local target, a refusal, or a target that is neither chosen nor a fallback.
+    // who: the caller's key id, for the receipt.
     static std::optional<egress::EgressPermit> mint(const Decision& decision,
                                                     const std::vector<Target>& targets,
                                                     std::size_t target,
-                                                    const std::string& request_id);
+                                                    const std::string& request_id,
+                                                    const std::string& who = {});
 };
 
 }  // namespace hearth::route

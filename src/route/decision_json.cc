@@ -15,6 +15,15 @@
 namespace hearth::route {
 namespace {
 
+void write_class(JsonWriter& w, const char* name,
+                 const std::optional<chat::Sensitivity>& sensitivity) {
+    w.key(name);
+    if (sensitivity)
+        w.value(chat::name_of(*sensitivity));
+    else
+        w.null();
+}
+
 void write_facts(JsonWriter& w, const Facts& facts) {
     w.key("facts").begin_object();
     w.field("model", facts.model);
@@ -25,17 +34,25 @@ void write_facts(JsonWriter& w, const Facts& facts) {
     w.field("n_answers", facts.n_answers);
     w.field("has_images", facts.has_images);
     w.field("has_tools", facts.has_tools);
-    w.key("stated_sensitivity");
-    if (facts.stated_sensitivity)
-        w.value(chat::name_of(*facts.stated_sensitivity));
-    else
-        w.null();
+    write_class(w, "stated_sensitivity", facts.stated_sensitivity);
     w.key("cost_microusd_max");
     if (facts.cost_microusd_max)
         w.value(*facts.cost_microusd_max);
     else
         w.null();
     w.field("task", facts.task).field("lane", facts.lane);
+    write_class(w, "detected_sensitivity", facts.detected_sensitivity);
+    w.key("entities").begin_array();
+    for (const EntityCount& found : facts.entities)
+        w.begin_object().field("entity", found.entity).field("n", found.n).end_object();
+    w.end_array();
+    write_class(w, "taint_sensitivity", facts.taint_sensitivity);
+    w.field("taint", facts.taint);
+    w.field("may_use_local", facts.may_use_local).field("may_use_fleet", facts.may_use_fleet);
+    w.field("may_use_cloud", facts.may_use_cloud);
+    w.field("max_class_out", chat::name_of(facts.max_class_out));
+    write_class(w, "may_lower_to", facts.may_lower_to);
+    write_class(w, "redacted_sensitivity", facts.redacted_sensitivity);
     w.end_object();
 }
 
@@ -55,7 +72,9 @@ void write_policy(JsonWriter& w, const PolicySettings& policy) {
     w.key("policy").begin_object().field("name", policy.name);
     w.field("keep_from", chat::name_of(policy.keep_from));
     w.field("unstated", chat::name_of(policy.unstated));
-    w.field("fallback", policy.fallback).end_object();
+    w.field("fallback", policy.fallback);
+    write_class(w, "redact_to", policy.redact_to);
+    w.end_object();
 }
 
 void write_target(JsonWriter& w, const Target& target) {
@@ -206,6 +225,26 @@ void read_facts(const Json& json, Facts& facts, Status& status) {
     r.read("cost_microusd_max", facts.cost_microusd_max);
     r.read("task", facts.task);
     r.read("lane", facts.lane);
+    // Records of rules=2 have none of what follows.
+    if (!r.has("detected_sensitivity")) return;
+    r.read("detected_sensitivity", facts.detected_sensitivity);
+    r.read("taint_sensitivity", facts.taint_sensitivity);
+    r.read("taint", facts.taint);
+    r.read("may_use_local", facts.may_use_local);
+    r.read("may_use_fleet", facts.may_use_fleet);
+    r.read("may_use_cloud", facts.may_use_cloud);
+    r.read("max_class_out", facts.max_class_out);
+    r.read("may_lower_to", facts.may_lower_to);
+    r.read("redacted_sensitivity", facts.redacted_sensitivity);
+    const Json* entities = r.member("entities");
+    if (entities && !entities->is_array()) return r.wrong("entities", "a list");
+    for (const Json& item : of(entities)) {
+        Reader e(item, "inputs.facts.entities[]", status);
+        EntityCount found;
+        e.read("entity", found.entity);
+        e.read("n", found.n);
+        facts.entities.push_back(std::move(found));
+    }
 }
 
 void read_signals(const Json& json, Signals& signals, Status& status) {
@@ -230,6 +269,7 @@ void read_policy(const Json& json, PolicySettings& policy, Status& status) {
     r.read("keep_from", policy.keep_from);
     r.read("unstated", policy.unstated);
     r.read("fallback", policy.fallback);
+    if (r.has("redact_to")) r.read("redact_to", policy.redact_to);
 }
 
 Target read_target(const Json& json, Status& status) {
@@ -280,6 +320,7 @@ std::string to_json(const Decision& decision, const Facts& facts,
     for (const std::size_t i : decision.fallbacks) w.value(label_of(targets[i]));
     w.end_array();
     w.field("sensitivity", chat::name_of(decision.sensitivity));
+    w.field("lowered", decision.lowered).field("redacted", decision.redacted);
     w.field("cost_microusd_max", decision.cost_microusd_max);
     w.field("policy_version", decision.policy_version);
     write_steps(w, decision.steps);

@@ -3,12 +3,14 @@
 // A request is paid for in one of two ways, or in both where a place failed before another
 // answered:
 //
-//   cloud   tokens at the provider's price OutcomeRecord::cost_microusd here    electricity joules
-//   that computing took, at the price of a kilowatt-hour
+// clang-format off
+//   cloud   tokens at the provider's price              OutcomeRecord::cost_microusd
+//   here    electricity    joules that computing took, at the price of a kilowatt-hour
 //           amortisation   busy time as a share of the machine's life, at its price
 //           idle           the time in which the machine stands ready: for each busy second
 //                          (100 - u) / u idle ones, u being the utilisation that the operator
 //                          plans with; electricity at idle watts, and amortisation
+// clang-format on
 //
 // Busy time is the machine's, not the caller's: the time of each moment is divided by the number of
 // answers that were computed at it, so that the busy times of all rows add up to the time in which
@@ -37,6 +39,9 @@
 #include "route/decide.h"
 
 namespace hearth::route {
+
+// The prices of a target; nothing where they cannot be used.
+std::optional<Price> price_of(const Target& target);
 
 // Whence the joules: counted by the processor, or watts times seconds.
 enum class EnergySource : std::uint8_t { none, rapl, estimate };

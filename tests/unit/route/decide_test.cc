@@ -373,6 +373,105 @@ TEST(Decide, fallbacks_are_bounded) {
     EXPECT_EQ(world.ask("auto").fallbacks.size(), kFallbacksMax);
 }
 
+TEST(Decide, what_is_found_or_marked_is_kept_whatever_is_stated) {
+    const World world;
+    for (const auto stated : {std::optional<Sensitivity>(), std::optional(Sensitivity::public_),
+                              std::optional(Sensitivity::internal)}) {
+        Facts found{.model = "cloud", .n_prompt_tokens = 100};
+        found.stated_sensitivity = stated;
+        found.detected_sensitivity = Sensitivity::restricted;
+        found.entities = {{"credit_card", 1}, {"email", 2}};
+        const Decision d = world.ask(found);
+        EXPECT_EQ(world.chosen(d), "demo");
+        EXPECT_EQ(d.sensitivity, Sensitivity::restricted);
+        EXPECT_EQ(d.reason, "sensitive");
+        EXPECT_THAT(step_of(d, "sensitivity")->input,
+                    HasSubstr("found credit_card ×1, email ×2 (restricted)"));
+        Facts marked = found;
+        marked.detected_sensitivity = Sensitivity::internal;
+        marked.entities = {};
+        marked.taint_sensitivity = Sensitivity::confidential;
+        marked.taint = "taint-0123456789abcdef";
+        const Decision m = world.ask(marked);
+        EXPECT_EQ(world.chosen(m), "demo");
+        EXPECT_EQ(m.sensitivity, Sensitivity::confidential);
+        EXPECT_THAT(step_of(m, "sensitivity")->input, HasSubstr("taint-0123456789abcdef"));
+    }
+}
+
+TEST(Decide, a_statement_lowers_the_class_as_far_as_the_role_allows) {
+    const World world;
+    Facts facts{.model = "cloud", .n_prompt_tokens = 100};
+    facts.detected_sensitivity = Sensitivity::restricted;
+    facts.stated_sensitivity = Sensitivity::public_;
+    EXPECT_EQ(world.ask(facts).sensitivity, Sensitivity::restricted);
+    EXPECT_FALSE(world.ask(facts).lowered);
+    for (const auto floor : {Sensitivity::public_, Sensitivity::internal, Sensitivity::confidential,
+                             Sensitivity::restricted}) {
+        facts.may_lower_to = floor;
+        const Decision d = world.ask(facts);
+        EXPECT_EQ(d.sensitivity, floor);
+        EXPECT_EQ(d.lowered, floor != Sensitivity::restricted);
+        EXPECT_EQ(world.chosen(d), floor < Sensitivity::confidential ? "acme/big-1" : "demo");
+    }
+    // Nothing stated: the right alone lowers nothing.
+    facts.stated_sensitivity = {};
+    EXPECT_EQ(world.ask(facts).sensitivity, Sensitivity::restricted);
+    // Nothing found: `public` is a permitted role's word too.
+    Facts plain{.model = "cloud", .n_prompt_tokens = 100};
+    plain.stated_sensitivity = Sensitivity::public_;
+    EXPECT_EQ(world.ask(plain).sensitivity, Sensitivity::internal);
+    plain.may_lower_to = Sensitivity::public_;
+    EXPECT_EQ(world.ask(plain).sensitivity, Sensitivity::public_);
+}
+
+TEST(Decide, redacted_content_leaves_where_the_policy_and_what_is_left_allow_it) {
+    World world;
+    Facts facts{.model = "cloud", .n_prompt_tokens = 100};
+    facts.detected_sensitivity = Sensitivity::confidential;
+    facts.redacted_sensitivity = Sensitivity::internal;
+    EXPECT_EQ(world.chosen(world.ask(facts)), "demo");  // never, by default
+    world.policy.redact_to = Sensitivity::confidential;
+    const Decision d = world.ask(facts);
+    EXPECT_EQ(world.chosen(d), "acme/big-1");
+    EXPECT_TRUE(d.redacted);
+    EXPECT_EQ(d.sensitivity, Sensitivity::confidential);
+    EXPECT_TRUE(PermitMint::mint(d, world.targets, d.target, "req-1", "hk-1"));
+    Decision forged = d;
+    forged.redacted = false;
+    EXPECT_FALSE(PermitMint::mint(forged, world.targets, d.target, "req-1"));
+    for (const auto change : {0, 1, 2, 3, 4}) {
+        Facts other = facts;
+        if (change == 0) other.redacted_sensitivity = Sensitivity::confidential;
+        if (change == 1) other.redacted_sensitivity = {};
+        if (change == 2) other.detected_sensitivity = Sensitivity::restricted;
+        if (change == 3) other.stated_sensitivity = Sensitivity::confidential;
+        if (change == 4) other.max_class_out = Sensitivity::public_;
+        const Decision kept = world.ask(other);
+        EXPECT_EQ(world.chosen(kept), "demo") << change;
+        EXPECT_FALSE(kept.redacted) << change;
+        EXPECT_FALSE(PermitMint::mint(kept, world.targets, 2, "req-1")) << change;
+    }
+}
+
+TEST(Decide, a_key_uses_its_tiers_and_lets_out_its_classes_only) {
+    const World world;
+    Facts facts{.model = "cloud", .n_prompt_tokens = 100};
+    facts.may_use_cloud = false;
+    EXPECT_EQ(world.chosen(world.ask(facts)), "ours/mid");
+    facts.may_use_fleet = false;
+    EXPECT_EQ(world.chosen(world.ask(facts)), "demo");
+    facts.model = "acme/big-1";
+    const Decision refused = world.ask(facts);
+    EXPECT_TRUE(refused.refused);
+    EXPECT_EQ(refused.error.kind, ErrorKind::forbidden_by_policy);
+    EXPECT_EQ(refused.reason, "caller");
+    Facts shy{.model = "cloud", .n_prompt_tokens = 100};
+    shy.max_class_out = Sensitivity::public_;
+    EXPECT_EQ(world.chosen(world.ask(shy)), "demo");
+    EXPECT_EQ(world.ask(shy).reason, "sensitive");
+}
+
 TEST(Decide, the_policy_version_follows_the_settings) {
     World world;
     const std::string before = world.ask("auto").policy_version;

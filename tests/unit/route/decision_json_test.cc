@@ -64,6 +64,37 @@ TEST(DecisionJson, a_record_without_the_newer_counts_is_still_read) {
     EXPECT_EQ(inputs->facts.n_answers, 1);
 }
 
+TEST(DecisionJson, what_was_found_is_on_record_and_decides_the_same_again) {
+    Facts facts{.model = "cloud", .n_prompt_tokens = 1000};
+    facts.detected_sensitivity = chat::Sensitivity::restricted;
+    facts.entities = {{"credit_card", 2}};
+    facts.taint_sensitivity = chat::Sensitivity::confidential;
+    facts.taint = "taint-0011223344556677";
+    facts.may_use_fleet = false;
+    facts.max_class_out = chat::Sensitivity::confidential;
+    facts.may_lower_to = chat::Sensitivity::internal;
+    facts.redacted_sensitivity = chat::Sensitivity::internal;
+    const std::string json = recorded(facts);
+    EXPECT_EQ(*replay(json), json);
+    const Facts read = inputs_from_json(json)->facts;
+    EXPECT_EQ(read.entities.at(0).entity, "credit_card");
+    EXPECT_EQ(read.entities.at(0).n, 2);
+    EXPECT_EQ(read.taint, facts.taint);
+    EXPECT_FALSE(read.may_use_fleet);
+    EXPECT_EQ(read.may_lower_to, facts.may_lower_to);
+    // A record from before there were detectors.
+    Json old = Json::parse(json);
+    for (const char* name : {"detected_sensitivity", "entities", "taint_sensitivity", "taint",
+                             "may_use_local", "may_use_fleet", "may_use_cloud", "max_class_out",
+                             "may_lower_to", "redacted_sensitivity"})
+        old["inputs"]["facts"].erase(name);
+    old["inputs"]["policy"].erase("redact_to");
+    const auto before = inputs_from_json(old.dump());
+    ASSERT_TRUE(before) << before.error().message;
+    EXPECT_FALSE(before->facts.detected_sensitivity);
+    EXPECT_TRUE(before->facts.may_use_fleet);
+}
+
 TEST(DecisionJson, a_refusal_carries_its_error) {
     Facts facts{.model = "acme/big-1", .n_prompt_tokens = 10};
     facts.stated_sensitivity = chat::Sensitivity::restricted;
