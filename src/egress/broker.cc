@@ -1,5 +1,10 @@
-// The broker process: reads the allow-list, confines itself, then serves requests until the control
-// channel closes. It holds no prompt longer than a relay's buffer and logs none.
+// The broker process: reads the allow-list, opens its folder (egress/broker_state.h), confines
+// itself, then serves requests until the control channel closes. It holds no prompt longer than a
+// relay's buffer and logs none. It alone holds the key that signs receipts and checkpoints, and
+// signs nothing else than those two forms.
+//
+// Where the folder cannot be written, no request is connected: a connection that is not counted
+// would make the counters worthless.
 //
 // Thread: one loop over epoll; the resolver's threads only look up names.
 #include <fcntl.h>
@@ -16,11 +21,13 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 
 #include "base/clock.h"
 #include "base/format.h"
 #include "base/log.h"
+#include "egress/broker_state.h"
 #include "egress/confine.h"
 #include "egress/door.h"
 #include "egress/limits.h"
@@ -47,6 +54,9 @@ class Broker {
         // What epoll knows at present.
         std::uint32_t local_events = 0, remote_events = 0;
         int watched_remote = -1;
+        bool counted = false;  // as a connection
+        std::int64_t number = 0;
+        const AllowRule* rule = nullptr;
     };
 
     Status start();
@@ -56,6 +66,9 @@ class Broker {
     void stop_all();
     bool on_control();
     void on_request(RequestMessage request, Fd local);
+    void route_request(Entry& entry, const Destination& destination, bool full);
+    void on_checkpoint(const CheckpointMessage& message);
+    bool say_receipt(Entry& entry, ReceiptMessage message);
     const AllowRule* find_rule(const RequestMessage& request) const;
     void on_resolver();
     void on_relay_event(std::uint64_t tag, std::uint32_t events);
@@ -69,11 +82,14 @@ class Broker {
     Fd control_, epoll_, wake_;
     AllowListMessage list_;
     std::map<std::string, Result<TlsContext>> contexts_;  // by CA file
+    std::optional<BrokerState> state_;
+    std::int64_t n_receipts_ = 0;  // handed over
     std::unique_ptr<Resolver> resolver_;
     std::unordered_map<std::uint64_t, Entry> relays_;
     std::deque<std::string> outbox_;  // at most two per relay that was accepted
     const Clock& clock_ = system_clock();
     bool alive_ = true;
+    bool finished_ = false;  // no connection is opened any more
 };
 
 void Broker::load_contexts() {
@@ -88,15 +104,20 @@ void Broker::load_contexts() {
 }
 
 Status Broker::start() {
-    HEARTH_CHECK_OK(confine_threads(false));
     HEARTH_CHECK_OK(hide_memory());
     HEARTH_TRY(const Packet packet, receive_packet(control_.get()));
     HEARTH_TRY(Message message, decode(packet.bytes));
     if (!std::holds_alternative<AllowListMessage>(message) || packet.fd)
         return fail(ErrorKind::internal, "egress: the first message is not the allow-list");
     list_ = std::get<AllowListMessage>(std::move(message));
+    HEARTH_TRY(BrokerState state, BrokerState::open(list_.folder));
+    state_.emplace(std::move(state));
     load_contexts();
-    HEARTH_CHECK_OK(load_broker_filter());
+    FileRules files;
+    files.restrict_writes = true;  // reads stay: resolving reads what the system's libraries want
+    if (!list_.folder.empty()) files.write.push_back(list_.folder);
+    HEARTH_CHECK_OK(confine_threads(false, files));
+    if (protections().seccomp) HEARTH_CHECK_OK(load_broker_filter());
     epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
     wake_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!epoll_ || !wake_) return fail(ErrorKind::internal, errno_text("egress epoll", errno));
@@ -105,13 +126,15 @@ Status Broker::start() {
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, control_.get(), &control) != 0 ||
         ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &wake) != 0)
         return fail(ErrorKind::internal, errno_text("egress epoll", errno));
-    resolver_ = Resolver::start(wake_.get());
+    // Nothing to resolve: no threads.
+    if (!list_.rules.empty()) resolver_ = Resolver::start(wake_.get());
     return {};
 }
 
 int Broker::run() {
     const Status started = start();
-    say(ReadyMessage{started ? "" : clip_text(started.error().message)});
+    say(started ? ReadyMessage{"", to_hex(state_->public_key())}
+                : ReadyMessage{clip_text(started.error().message)});
     if (!started) return 1;
     return loop();
 }
@@ -180,10 +203,20 @@ bool Broker::on_control() {
         log_error("egress_control", {{"error", message.error().message}});
         return false;
     }
+    if (!packet->fd && std::holds_alternative<FinishMessage>(*message)) {
+        finished_ = true;
+        stop_all();
+        return alive_;
+    }
+    if (const auto* checkpoint = std::get_if<CheckpointMessage>(&*message);
+        checkpoint != nullptr && !packet->fd) {
+        on_checkpoint(*checkpoint);
+        return alive_;
+    }
     auto* request = std::get_if<RequestMessage>(&*message);
     if (request == nullptr || !packet->fd) {
         // A second allow-list would be a way to widen the first.
-        log_error("egress_control", {{"error", "a message that is not a request with a socket"}});
+        log_error("egress_control", {{"error", "a message that the broker does not take"}});
         return false;
     }
     on_request(std::move(*request), std::move(packet->fd));
@@ -209,37 +242,86 @@ void Broker::on_request(RequestMessage request, Fd local) {
     const AllowRule* rule = find_rule(request);
     const Destination destination = request.destination;
     ssl_ctx_st* tls = nullptr;
-    std::string tls_missing;
-    if (rule != nullptr && destination.tls) {
-        const auto& context = contexts_.at(rule->ca_file);
-        if (context)
-            tls = context->get();
-        else
-            tls_missing = context.error().message;
-    }
+    if (rule != nullptr && destination.tls)
+        if (const auto& context = contexts_.at(rule->ca_file)) tls = context->get();
     const bool full = relays_.size() >= kConnectionsMax;
     ::fcntl(local.get(), F_SETFL, O_NONBLOCK);
     Entry& entry = relays_[id];
     entry.relay = std::make_unique<Relay>(std::move(request), std::move(local), tls, clock_);
+    entry.rule = rule;
+    route_request(entry, destination, full);
+    settle(id);
+}
+
+// The first step of a relay: refused, resolved, or sent to the resolver. Counted before anything.
+void Broker::route_request(Entry& entry, const Destination& destination, bool full) {
     Relay& relay = *entry.relay;
-    if (rule == nullptr) {
+    const bool allowed = entry.rule != nullptr && !full && !finished_;
+    const auto number = state_->begin(allowed, clock_.wall_ns());
+    if (!number)
+        return relay.refuse(
+            ErrorKind::internal, "refused: " + number.error().message,
+            number.error().message + "; nothing may leave that the broker cannot count");
+    entry.number = *number;
+    entry.counted = allowed;
+    const std::uint64_t id = relay.request().id;
+    if (entry.rule == nullptr) {
         relay.refuse(ErrorKind::forbidden_by_policy, "refused: not on the allow-list",
                      format("{} is not on the egress allow-list for {}; configure it as an "
                             "upstream",
                             to_text(destination), name_of(relay.request().purpose)));
+    } else if (finished_) {
+        relay.refuse(ErrorKind::cancelled, "refused: hearth ended", "the program is ending");
     } else if (full) {
         relay.refuse(ErrorKind::overloaded, "refused: too many connections",
                      format("{} upstream connections are open already", kConnectionsMax));
-    } else if (destination.tls && tls == nullptr) {
-        relay.refuse(ErrorKind::upstream_failed, "tls failed: " + tls_missing, tls_missing);
+    } else if (const auto context = contexts_.find(entry.rule->ca_file);
+               destination.tls && !context->second) {
+        const std::string& missing = context->second.error().message;
+        relay.refuse(ErrorKind::upstream_failed, "tls failed: " + missing, missing);
     } else if (auto numeric = numeric_address(destination.host, destination.port);
                !numeric.empty()) {
         relay.on_resolved(std::move(numeric));
     } else if (!resolver_->ask(id, destination.host, destination.port)) {
-        relay.refuse(ErrorKind::overloaded, "refused: too many names to resolve",
+        relay.refuse(ErrorKind::overloaded, "connect failed: too many names to resolve",
                      "too many names wait to be resolved");
     }
-    settle(id);
+}
+
+void Broker::on_checkpoint(const CheckpointMessage& message) {
+    auto checkpoint = audit::parse_checkpoint(message.json);
+    auto signed_one = checkpoint ? state_->sign(checkpoint->request, n_receipts_)
+                                 : std::unexpected(checkpoint.error());
+    SignedMessage answer{.id = message.id, .ok = signed_one.has_value()};
+    if (signed_one) {
+        answer.text = audit::to_json(*signed_one);
+    } else {
+        answer.kind = signed_one.error().kind;
+        answer.text = clip_text(signed_one.error().message);
+    }
+    alive_ = say(answer) && alive_;
+}
+
+// The whole receipt is put together here, because the broker signs what it saw itself: the rule is
+// the one of its list.
+bool Broker::say_receipt(Entry& entry, ReceiptMessage message) {
+    const RequestMessage& request = entry.relay->request();
+    message.rule = entry.rule != nullptr ? entry.rule->name : request.rule;
+    if (entry.number > 0) {
+        message.number = entry.number;
+        Receipt receipt;
+        receipt.request_id = request.request_id;
+        receipt.purpose = request.purpose;
+        receipt.destination = request.destination;
+        receipt.who = request.who;
+        fill_receipt(receipt, message);
+        state_->end(receipt, entry.counted, entry.relay->sha256_out());
+        message.digest_out = receipt.digest_out;
+        message.key_id = receipt.key_id;
+        message.signature = receipt.signature;
+        ++n_receipts_;
+    }
+    return say(message);
 }
 
 void Broker::on_resolver() {
@@ -269,7 +351,8 @@ void Broker::settle(std::uint64_t id) {
     const auto found = relays_.find(id);
     Relay& relay = *found->second.relay;
     if (auto answer = relay.take_answer()) alive_ = say(std::move(*answer)) && alive_;
-    if (auto receipt = relay.take_receipt()) alive_ = say(std::move(*receipt)) && alive_;
+    if (auto receipt = relay.take_receipt())
+        alive_ = say_receipt(found->second, std::move(*receipt)) && alive_;
     if (relay.done()) {
         relays_.erase(found);  // closed descriptors leave epoll by themselves
         return;

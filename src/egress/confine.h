@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "egress/sandbox.h"
 
 namespace hearth::egress {
 
@@ -14,9 +15,10 @@ namespace hearth::egress {
 // (Linux 5.19, ABI 2), a Landlock domain. The domain closes the memory of all processes outside it,
 // which seccomp cannot do: without it, writing to /proc/<pid>/mem of another program of this user
 // would make that program connect for us. In the main process the domain also denies TCP connect
-// and bind (ABI 4). All three belong to threads, so threads that exist already are visited with a
-// signal. Requires: no thread blocks SIGRTMAX - 1. Errors: internal.
-Status confine_threads(bool deny_network);
+// and bind (ABI 4). `files` says which files stay open to it. All three belong to threads, so
+// threads that exist already are visited with a signal. Requires: no thread blocks SIGRTMAX - 1.
+// Errors: internal.
+Status confine_threads(bool deny_network, const FileRules& files);
 
 // No core file and no /proc/<pid>/mem for others of this user: memory holds prompts and keys.
 Status hide_memory();

@@ -11,6 +11,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -99,16 +100,44 @@ Status visit(pid_t tid, int signal) {
                        tid, signal));
 }
 
-// A domain that forbids almost nothing by itself: making device nodes, which nobody here does.
-// Being in a domain is the point. Moving files between folders is denied in every domain unless a
-// rule allows it (LANDLOCK_ACCESS_FS_REFER), hence the rule for the whole tree.
-Fd make_ruleset(bool deny_network) {
-    const long abi =
-        ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+constexpr std::uint64_t kReads = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
+constexpr std::uint64_t kMakes = LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR |
+                                 LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+                                 LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+                                 LANDLOCK_ACCESS_FS_REMOVE_DIR;
+constexpr std::uint64_t kWrites = LANDLOCK_ACCESS_FS_WRITE_FILE | kLandlockFsTruncate | kMakes;
+// What a rule about something that is no folder may name.
+constexpr std::uint64_t kOfFiles =
+    LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | kLandlockFsTruncate;
+
+// Allows it below the path. What is not there, or is on no file system (a pipe), has no rule.
+Status allow(const Fd& ruleset, const std::string& path, std::uint64_t access) {
+    const Fd at(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    struct stat info{};
+    if (!at || ::fstat(at.get(), &info) != 0) return {};
+    landlock_path_beneath_attr rule{};
+    rule.allowed_access = S_ISDIR(info.st_mode) ? access : access & kOfFiles;
+    rule.parent_fd = at.get();
+    if (rule.allowed_access == 0 ||
+        ::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0)
+        return {};
+    if (errno == EBADFD) return {};
+    return fail(ErrorKind::internal, errno_text("sandbox: a rule for " + path, errno));
+}
+
+// Without file rules it is a domain that forbids almost nothing by itself: making device nodes,
+// which nobody here does. Being in a domain is the point. Moving files between folders is denied in
+// every domain unless a rule allows it (LANDLOCK_ACCESS_FS_REFER), hence the rule for the whole
+// tree; the ends of a move need their own rights besides.
+Result<Fd> make_ruleset(bool deny_network, const FileRules& files) {
+    const int abi = protections().landlock_abi;
     if (abi < 2) return Fd();
     LandlockRuleset rules;
     rules.handled_access_fs =
         LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_REFER;
+    if (files.restrict_reads) rules.handled_access_fs |= kReads;
+    if (files.restrict_writes) rules.handled_access_fs |= kWrites;
+    if (abi < 3) rules.handled_access_fs &= ~kLandlockFsTruncate;
     std::size_t size = sizeof(rules.handled_access_fs);
     if (abi >= 4 && deny_network) {
         rules.handled_access_net = kLandlockNetBindTcp | kLandlockNetConnectTcp;
@@ -119,13 +148,13 @@ Fd make_ruleset(bool deny_network) {
         size += sizeof(rules.scoped);
     }
     Fd ruleset(int(::syscall(SYS_landlock_create_ruleset, &rules, size, 0)));
-    const Fd root(::open("/", O_PATH | O_CLOEXEC));
-    landlock_path_beneath_attr tree{};
-    tree.allowed_access = LANDLOCK_ACCESS_FS_REFER;
-    tree.parent_fd = root.get();
-    if (!ruleset || !root ||
-        ::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &tree, 0) != 0)
-        return Fd();
+    if (!ruleset) return fail(ErrorKind::internal, errno_text("sandbox: Landlock", errno));
+    const std::uint64_t handled = rules.handled_access_fs;
+    HEARTH_CHECK_OK(allow(ruleset, "/", LANDLOCK_ACCESS_FS_REFER));
+    for (const std::string& path : files.read)
+        HEARTH_CHECK_OK(allow(ruleset, path, kReads & handled));
+    for (const std::string& path : files.write)
+        HEARTH_CHECK_OK(allow(ruleset, path, (kReads | kWrites) & handled));
     return ruleset;
 }
 
@@ -147,8 +176,8 @@ Status visit_all(int signal) {
 
 }  // namespace
 
-Status confine_threads(bool deny_network) {
-    const Fd ruleset = make_ruleset(deny_network);
+Status confine_threads(bool deny_network, const FileRules& files) {
+    HEARTH_TRY(const Fd ruleset, make_ruleset(deny_network, files));
     ruleset_fd = ruleset.get();
     handler_error = confine_own();
     Status status;

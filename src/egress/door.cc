@@ -109,10 +109,12 @@ void end_broker(pid_t pid) {
 
 class ProcessDoor final : public Door {
   public:
-    ProcessDoor(Fd control, Fd wake, pid_t pid, std::function<void(Receipt)> on_receipt)
+    ProcessDoor(Fd control, Fd wake, pid_t pid, std::string public_key,
+                std::function<void(Receipt)> on_receipt)
         : control_(std::move(control)),
           wake_(std::move(wake)),
           pid_(pid),
+          public_key_(std::move(public_key)),
           on_receipt_(std::move(on_receipt)),
           reader_([this] { read_loop(); }) {}
 
@@ -135,6 +137,13 @@ class ProcessDoor final : public Door {
         }
         answered_.notify_all();
     }
+    void finish() override;
+    Result<audit::SignedCheckpoint> sign(const audit::CheckpointRequest& request) override;
+    bool alive() const override {
+        const std::lock_guard lock(mutex_);
+        return !gone_;
+    }
+    const std::string& public_key() const override { return public_key_; }
     int broker_pid() const override { return pid_; }
 
   private:
@@ -150,27 +159,33 @@ class ProcessDoor final : public Door {
         [[maybe_unused]] const ssize_t n = ::write(wake_.get(), &one, sizeof(one));
     }
     Result<std::uint64_t> enter(Receipt receipt, std::shared_ptr<Answer> answer);
-    Status send_request(RequestMessage message, int fd, std::int64_t deadline_ns);
+    Status send(const Message& message, int fd, std::int64_t deadline_ns);
     std::unexpected<Error> withdraw(std::uint64_t id, Error error);
     void read_loop();
     bool read_message();
     void on_answer(AnswerMessage answer);
     void on_receipt_message(ReceiptMessage message);
+    void on_signed(SignedMessage message);
     void on_broker_gone();
     void deliver_refused();
+    void deliver(Receipt receipt);
 
     Fd control_;
     const Fd wake_;
     const pid_t pid_;
+    const std::string public_key_;
     const std::function<void(Receipt)> on_receipt_;
 
-    std::mutex send_mutex_;  // one packet at a time; held while the channel is full
-    std::mutex mutex_;       // guards what follows
+    std::mutex send_mutex_;     // one packet at a time; held while the channel is full
+    mutable std::mutex mutex_;  // guards what follows
     std::condition_variable answered_;
-    std::map<std::uint64_t, Pending> pending_;  // until its receipt
-    std::vector<Receipt> refused_;              // by the door itself; delivered by the reader
+    std::map<std::uint64_t, std::optional<SignedMessage>> signing_;  // until its caller took it
+    std::map<std::uint64_t, Pending> pending_;                       // until its receipt
+    std::vector<Receipt> refused_;  // by the door itself; delivered by the reader
     std::uint64_t next_id_ = 1;
-    bool gone_ = false;  // the broker
+    int n_delivering_ = 0;   // calls of on_receipt_ that have not returned
+    bool finished_ = false;  // on_receipt_ is called no more
+    bool gone_ = false;      // the broker
     bool stop_ = false;
     bool shut_ = false;
     std::thread reader_;  // last: it uses everything above
@@ -212,7 +227,7 @@ std::unexpected<Error> ProcessDoor::withdraw(std::uint64_t id, Error error) {
     return fail(std::move(error));
 }
 
-Status ProcessDoor::send_request(RequestMessage message, int fd, std::int64_t deadline_ns) {
+Status ProcessDoor::send(const Message& message, int fd, std::int64_t deadline_ns) {
     HEARTH_TRY(const std::string bytes, encode(message));
     const std::lock_guard lock(send_mutex_);
     for (;;) {
@@ -230,6 +245,7 @@ Result<Door::Connection> ProcessDoor::connect(EgressPermit permit, std::int64_t 
     Receipt receipt;
     receipt.request_id = permit.request_id();
     receipt.rule = permit.rule();
+    receipt.who = permit.who();
     receipt.purpose = permit.purpose();
     receipt.destination = permit.destination();
     receipt.opened_wall_ns = system_clock().wall_ns();
@@ -244,9 +260,10 @@ Result<Door::Connection> ProcessDoor::connect(EgressPermit permit, std::int64_t 
     // The broker's own deadline comes a little earlier, so that its precise answer is the one
     // heard.
     const auto broker_ms = std::uint32_t(timeout_ms - std::min<std::int64_t>(100, timeout_ms / 10));
-    RequestMessage message{
-        id, permit.purpose(), permit.destination(), permit.request_id(), permit.rule(), broker_ms};
-    if (auto sent = send_request(std::move(message), theirs.get(), deadline_ns); !sent)
+    const RequestMessage message{
+        id,        permit.purpose(), permit.destination(), permit.request_id(), permit.rule(),
+        broker_ms, permit.who()};
+    if (auto sent = send(message, theirs.get(), deadline_ns); !sent)
         return withdraw(id, std::move(sent.error()));
     theirs.reset();
 
@@ -262,6 +279,48 @@ Result<Door::Connection> ProcessDoor::connect(EgressPermit permit, std::int64_t 
     const AnswerMessage& said = **answer;
     if (!said.ok) return fail(said.kind, said.message);
     return Connection{std::move(ours)};
+}
+
+void ProcessDoor::finish() {
+    shut();
+    const std::int64_t deadline_ns = system_clock().mono_ns() + kBrokerEndMs * kNsPerMs;
+    if (!send(FinishMessage{}, -1, deadline_ns)) return;
+    std::unique_lock lock(mutex_);
+    const auto deadline =
+        std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline_ns));
+    answered_.wait_until(lock, deadline, [&] { return pending_.empty() && refused_.empty(); });
+    finished_ = true;
+    answered_.wait(lock, [&] { return n_delivering_ == 0; });
+}
+
+Result<audit::SignedCheckpoint> ProcessDoor::sign(const audit::CheckpointRequest& request) {
+    const std::int64_t deadline_ns = system_clock().mono_ns() + kSignMs * kNsPerMs;
+    std::uint64_t id = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        if (gone_) return fail(ErrorKind::upstream_failed, kBrokerGone);
+        id = next_id_++;
+        signing_[id] = std::nullopt;
+    }
+    audit::SignedCheckpoint unsigned_one;
+    unsigned_one.request = request;
+    const auto sent =
+        send(CheckpointMessage{.id = id, .json = audit::to_json(unsigned_one)}, -1, deadline_ns);
+    std::unique_lock lock(mutex_);
+    const auto deadline =
+        std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline_ns));
+    if (sent)
+        answered_.wait_until(lock, deadline, [&] { return signing_[id].has_value() || gone_; });
+    auto said = std::move(signing_.extract(id).mapped());
+    const bool gone = gone_;
+    lock.unlock();
+    if (!sent) return fail(sent.error());
+    if (!said && gone) return fail(ErrorKind::upstream_failed, kBrokerGone);
+    if (!said)
+        return fail(ErrorKind::timeout,
+                    format("the egress broker signed nothing for {} ms", kSignMs));
+    if (!said->ok) return fail(said->kind, std::move(said->text));
+    return audit::parse_checkpoint(said->text);
 }
 
 // ---- the reader's thread
@@ -305,6 +364,8 @@ bool ProcessDoor::read_message() {
         on_answer(std::move(*answer));
     else if (auto* receipt = std::get_if<ReceiptMessage>(&*message))
         on_receipt_message(std::move(*receipt));
+    else if (auto* checkpoint = std::get_if<SignedMessage>(&*message))
+        on_signed(std::move(*checkpoint));
     else
         return false;
     return true;
@@ -328,18 +389,38 @@ void ProcessDoor::on_receipt_message(ReceiptMessage message) {
         if (it == pending_.end()) return;
         receipt = it->second.receipt;
     }
-    receipt.address = std::move(message.address);
-    receipt.tls_spki_sha256 = std::move(message.tls_spki_sha256);
-    receipt.outcome = std::move(message.outcome);
-    receipt.bytes_out = message.bytes_out;
-    receipt.bytes_in = message.bytes_in;
-    receipt.wire_bytes_out = message.wire_bytes_out;
-    receipt.wire_bytes_in = message.wire_bytes_in;
-    receipt.opened_wall_ns = message.opened_wall_ns;
-    receipt.closed_wall_ns = message.closed_wall_ns;
-    if (on_receipt_) on_receipt_(std::move(receipt));
-    const std::lock_guard lock(mutex_);
-    pending_.erase(message.id);
+    const std::uint64_t id = message.id;
+    fill_receipt(receipt, std::move(message));
+    deliver(std::move(receipt));
+    {
+        const std::lock_guard lock(mutex_);
+        pending_.erase(id);
+    }
+    answered_.notify_all();  // finish() waits for the last
+}
+
+void ProcessDoor::deliver(Receipt receipt) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (finished_ || !on_receipt_) return;
+        ++n_delivering_;
+    }
+    on_receipt_(std::move(receipt));
+    {
+        const std::lock_guard lock(mutex_);
+        --n_delivering_;
+    }
+    answered_.notify_all();
+}
+
+void ProcessDoor::on_signed(SignedMessage message) {
+    {
+        const std::lock_guard lock(mutex_);
+        const auto it = signing_.find(message.id);
+        if (it == signing_.end()) return;  // its caller waited no longer
+        it->second = std::move(message);
+    }
+    answered_.notify_all();
 }
 
 void ProcessDoor::on_broker_gone() {
@@ -348,15 +429,20 @@ void ProcessDoor::on_broker_gone() {
         const std::lock_guard lock(mutex_);
         if (!gone_ && !stop_) log_error("egress_broker_gone", {{"pid", pid_}});
         gone_ = true;
-        lost.swap(pending_);
+        lost = pending_;
     }
     answered_.notify_all();
     for (auto& [id, pending] : lost) {
         pending.receipt.outcome = "broker ended: bytes unknown";
         pending.receipt.closed_wall_ns = system_clock().wall_ns();
-        if (on_receipt_) on_receipt_(std::move(pending.receipt));
+        deliver(std::move(pending.receipt));
     }
     deliver_refused();
+    {
+        const std::lock_guard lock(mutex_);
+        pending_.clear();  // nothing was added: enter() refuses since gone_
+    }
+    answered_.notify_all();
 }
 
 void ProcessDoor::deliver_refused() {
@@ -365,15 +451,16 @@ void ProcessDoor::deliver_refused() {
         const std::lock_guard lock(mutex_);
         refused.swap(refused_);
     }
-    for (Receipt& receipt : refused)
-        if (on_receipt_) on_receipt_(std::move(receipt));
+    for (Receipt& receipt : refused) deliver(std::move(receipt));
+    if (!refused.empty()) answered_.notify_all();
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Door>> Door::open(std::vector<AllowRule> rules,
-                                         std::function<void(Receipt)> on_receipt) {
-    HEARTH_TRY(const std::string list, encode(AllowListMessage{std::move(rules)}));
+                                         std::function<void(Receipt)> on_receipt,
+                                         const std::string& folder) {
+    HEARTH_TRY(const std::string list, encode(AllowListMessage{std::move(rules), folder}));
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return fail(ErrorKind::internal, errno_text("socketpair", errno));
@@ -403,8 +490,11 @@ Result<std::unique_ptr<Door>> Door::open(std::vector<AllowRule> rules,
             "the egress broker ended at once; main() must hand `egress-broker` to "
             "egress::broker_main before anything else");
     if (!ready->problem.empty()) return give_up("egress broker: " + ready->problem);
+    auto public_key = from_hex(ready->public_key);
+    if (!public_key || public_key->size() != kPublicKeyBytes)
+        return give_up("the egress broker names no key");
     return std::make_unique<ProcessDoor>(std::move(ours), std::move(wake), pid,
-                                         std::move(on_receipt));
+                                         std::move(*public_key), std::move(on_receipt));
 }
 
 }  // namespace hearth::egress

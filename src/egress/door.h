@@ -8,6 +8,7 @@
 // Invariants: (1) the allow-list cannot change after the first message.
 //             (2) no byte reaches a destination that is not on it for that purpose.
 //             (3) every request yields exactly one receipt, also when refused.
+//             (4) the key that signs is in the broker only; this process holds its public half.
 #pragma once
 
 #include <functional>
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "audit/checkpoint.h"
 #include "base/file.h"
 #include "base/result.h"
 #include "egress/permit.h"
@@ -30,10 +32,12 @@ struct AllowRule {
 
 class Door {
   public:
-    // Starts the broker with this allow-list. Requires: called before enter_sandbox().
-    // on_receipt runs on the door's own thread.
+    // Starts the broker with this allow-list, which may be empty: then it only signs checkpoints.
+    // folder: of the broker's key and counters (egress/broker_state.h); empty: kept in its memory.
+    // Requires: called before enter_sandbox(). on_receipt runs on the door's own thread.
     static Result<std::unique_ptr<Door>> open(std::vector<AllowRule> rules,
-                                              std::function<void(Receipt)> on_receipt);
+                                              std::function<void(Receipt)> on_receipt,
+                                              const std::string& folder = {});
     virtual ~Door() = default;  // ends the broker
 
     struct Connection {
@@ -46,6 +50,17 @@ class Door {
     // The program is ending: whoever waits in connect() is told so at once, and who calls it later.
     // Connections that are open stay; receipts still come. Any thread.
     virtual void shut() = 0;
+    // Ends every connection; all receipts have come when it returns, or the broker is gone. What
+    // signs goes on signing. Any thread but the door's own.
+    virtual void finish() = 0;
+    // The broker's signature under a checkpoint of the journal. Any thread; waits for the answer.
+    // Errors: forbidden_by_policy (it would go back), upstream_failed (the broker is gone),
+    // timeout, internal (its folder cannot be written).
+    virtual Result<audit::SignedCheckpoint> sign(const audit::CheckpointRequest& request) = 0;
+    // False: the broker ended. It cannot be started again from within the sandbox, so nothing can
+    // leave and nothing is signed until the program is restarted.
+    virtual bool alive() const = 0;
+    virtual const std::string& public_key() const = 0;  // the broker's, 32 raw bytes
     virtual int broker_pid() const = 0;
 };
 

@@ -15,5 +15,6 @@ struct LandlockRuleset {
 inline constexpr std::uint64_t kLandlockNetBindTcp = 1u << 0;
 inline constexpr std::uint64_t kLandlockNetConnectTcp = 1u << 1;
 inline constexpr std::uint64_t kLandlockScopeAbstractUnix = 1u << 0;
+inline constexpr std::uint64_t kLandlockFsTruncate = 1u << 14;  // ABI 3
 
 }  // namespace hearth::egress

@@ -32,6 +32,17 @@ inline constexpr std::int64_t kConnectTimeoutMsMax = 120'000;
 // From exec to the broker's first word: loading CA bundles takes 50 ms, a sanitizer build on a busy
 // machine far longer.
 inline constexpr std::int64_t kBrokerStartMs = 30'000;
+// How long the broker waits for another broker that replaces the counters in the same folder: that
+// takes microseconds, so this long means that it was stopped.
+inline constexpr std::int64_t kBrokerLockMs = 2'000;
+// counters.json: 62 days of 200 bytes and 128 checkpoints of 800 bytes are 115 KB.
+inline constexpr std::size_t kCounterBytesMax = 1u << 20;
+inline constexpr std::size_t kCounterDaysMax = 62;  // `egress report --since 30d`, twice over
+// Slots are at most 64, and a slot begins a new chain only when it was damaged.
+inline constexpr std::size_t kCheckpointsKeptMax = 128;
+inline constexpr std::size_t kCheckpointBytesMax = 4096;  // one as JSON has about 700
+// Signing takes under a millisecond; this long means that the broker is stopped or gone.
+inline constexpr std::int64_t kSignMs = 5'000;
 // How long the door waits for the broker to end by itself before it is killed.
 inline constexpr std::int64_t kBrokerEndMs = 3'000;
 

@@ -112,9 +112,11 @@ void write(Writer& w, const AllowListMessage& m) {
         w.text(rule.name, kNameBytesMax, "name of a rule");
         w.text(rule.ca_file, kPathBytesMax, "ca_file");
     }
+    w.text(m.folder, kPathBytesMax, "folder");
 }
 void write(Writer& w, const ReadyMessage& m) {
     w.text(m.problem, kTextBytesMax, "problem");
+    w.text(m.public_key, kTextBytesMax, "public key");
 }
 void write(Writer& w, const RequestMessage& m) {
     w.integer(m.id, 8);
@@ -123,6 +125,7 @@ void write(Writer& w, const RequestMessage& m) {
     w.text(m.request_id, kNameBytesMax, "request id");
     w.text(m.rule, kNameBytesMax, "rule");
     w.integer(m.timeout_ms, 4);
+    w.text(m.who, kNameBytesMax, "who");
 }
 void write(Writer& w, const AnswerMessage& m) {
     w.integer(m.id, 8);
@@ -138,7 +141,23 @@ void write(Writer& w, const ReceiptMessage& m) {
     for (const std::int64_t value : {m.bytes_out, m.bytes_in, m.wire_bytes_out, m.wire_bytes_in,
                                      m.opened_wall_ns, m.closed_wall_ns})
         w.integer(std::uint64_t(value), 8);
+    w.text(m.rule, kNameBytesMax, "rule");
+    w.text(m.digest_out, kNameBytesMax, "digest_out");
+    w.text(m.key_id, kNameBytesMax, "key_id");
+    w.text(m.signature, kNameBytesMax, "signature");
+    w.integer(std::uint64_t(m.number), 8);
 }
+void write(Writer& w, const CheckpointMessage& m) {
+    w.integer(m.id, 8);
+    w.text(m.json, kCheckpointBytesMax, "checkpoint");
+}
+void write(Writer& w, const SignedMessage& m) {
+    w.integer(m.id, 8);
+    w.integer(m.ok ? 1 : 0, 1);
+    w.integer(std::uint8_t(m.kind), 1);
+    w.text(m.text, kCheckpointBytesMax, "signed checkpoint");
+}
+void write(Writer&, const FinishMessage&) {}
 
 Message read_allow_list(Reader& r) {
     AllowListMessage m;
@@ -152,6 +171,7 @@ Message read_allow_list(Reader& r) {
         rule.ca_file = r.text(kPathBytesMax, "ca_file");
         m.rules.push_back(std::move(rule));
     }
+    m.folder = r.text(kPathBytesMax, "folder");
     return m;
 }
 Message read_request(Reader& r) {
@@ -162,6 +182,7 @@ Message read_request(Reader& r) {
     m.request_id = r.text(kNameBytesMax, "request id");
     m.rule = r.text(kNameBytesMax, "rule");
     m.timeout_ms = std::uint32_t(r.integer(4, "timeout_ms"));
+    m.who = r.text(kNameBytesMax, "who");
     return m;
 }
 Message read_answer(Reader& r) {
@@ -181,6 +202,31 @@ Message read_receipt(Reader& r) {
     for (std::int64_t* value : {&m.bytes_out, &m.bytes_in, &m.wire_bytes_out, &m.wire_bytes_in,
                                 &m.opened_wall_ns, &m.closed_wall_ns})
         *value = r.signed64("count");
+    m.rule = r.text(kNameBytesMax, "rule");
+    m.digest_out = r.text(kNameBytesMax, "digest_out");
+    m.key_id = r.text(kNameBytesMax, "key_id");
+    m.signature = r.text(kNameBytesMax, "signature");
+    m.number = r.signed64("number");
+    return m;
+}
+Message read_ready(Reader& r) {
+    ReadyMessage m;
+    m.problem = r.text(kTextBytesMax, "problem");
+    m.public_key = r.text(kTextBytesMax, "public key");
+    return m;
+}
+Message read_checkpoint(Reader& r) {
+    CheckpointMessage m;
+    m.id = r.integer(8, "id");
+    m.json = r.text(kCheckpointBytesMax, "checkpoint");
+    return m;
+}
+Message read_signed(Reader& r) {
+    SignedMessage m;
+    m.id = r.integer(8, "id");
+    m.ok = r.boolean("ok");
+    m.kind = ErrorKind(r.choice(kErrorLast, "kind"));
+    m.text = r.text(kCheckpointBytesMax, "signed checkpoint");
     return m;
 }
 
@@ -210,7 +256,7 @@ Result<Message> decode(std::string_view bytes) {
                 message = read_allow_list(r);
                 break;
             case 2:
-                message = ReadyMessage{r.text(kTextBytesMax, "problem")};
+                message = read_ready(r);
                 break;
             case 3:
                 message = read_request(r);
@@ -221,6 +267,15 @@ Result<Message> decode(std::string_view bytes) {
             case 5:
                 message = read_receipt(r);
                 break;
+            case 6:
+                message = read_checkpoint(r);
+                break;
+            case 7:
+                message = read_signed(r);
+                break;
+            case 8:
+                message = FinishMessage{};
+                break;
             default:
                 r.wrong("type", "is unknown");
         }
@@ -228,6 +283,23 @@ Result<Message> decode(std::string_view bytes) {
     if (!r.failed() && r.left() != 0) r.wrong("message", "has bytes left over");
     if (r.failed()) return fail(ErrorKind::internal, "egress control message: " + r.problem());
     return message;
+}
+
+void fill_receipt(Receipt& receipt, ReceiptMessage message) {
+    receipt.rule = std::move(message.rule);
+    receipt.address = std::move(message.address);
+    receipt.tls_spki_sha256 = std::move(message.tls_spki_sha256);
+    receipt.outcome = std::move(message.outcome);
+    receipt.digest_out = std::move(message.digest_out);
+    receipt.key_id = std::move(message.key_id);
+    receipt.signature = std::move(message.signature);
+    receipt.number = message.number;
+    receipt.bytes_out = message.bytes_out;
+    receipt.bytes_in = message.bytes_in;
+    receipt.wire_bytes_out = message.wire_bytes_out;
+    receipt.wire_bytes_in = message.wire_bytes_in;
+    receipt.opened_wall_ns = message.opened_wall_ns;
+    receipt.closed_wall_ns = message.closed_wall_ns;
 }
 
 std::string clip_text(std::string_view text) {

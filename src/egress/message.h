@@ -29,11 +29,13 @@ namespace hearth::egress {
 
 // main → broker, first and once.
 struct AllowListMessage {
-    std::vector<AllowRule> rules;
+    std::vector<AllowRule> rules = {};
+    std::string folder = {};  // of the broker's key and counters; empty: in memory
 };
 // broker → main, once: it is confined and obeys the list from now on.
 struct ReadyMessage {
-    std::string problem;  // empty: none
+    std::string problem = {};     // empty: none
+    std::string public_key = {};  // hex; empty where there is a problem
 };
 // main → broker
 struct RequestMessage {
@@ -42,6 +44,7 @@ struct RequestMessage {
     Destination destination;
     std::string request_id, rule;
     std::uint32_t timeout_ms = 0;
+    std::string who = {};
 };
 // broker → main, once per request, before the receipt.
 struct AnswerMessage {
@@ -57,10 +60,29 @@ struct ReceiptMessage {
     std::int64_t bytes_out = 0, bytes_in = 0;
     std::int64_t wire_bytes_out = 0, wire_bytes_in = 0;
     std::int64_t opened_wall_ns = 0, closed_wall_ns = 0;
+    std::string rule = {}, digest_out = {}, key_id = {}, signature = {};
+    std::int64_t number = 0;
 };
+// main → broker: a journal's checkpoint to be signed, as audit::to_json() writes it.
+struct CheckpointMessage {
+    std::uint64_t id = 0;
+    std::string json = {};
+};
+// broker → main, once per checkpoint.
+struct SignedMessage {
+    std::uint64_t id = 0;
+    bool ok = false;
+    ErrorKind kind = ErrorKind::internal;  // not ok only
+    std::string text = {};                 // the signed checkpoint's JSON, or why there is none
+};
+// main → broker: end every connection now and open none; what is signed is signed still.
+struct FinishMessage {};
 
-using Message =
-    std::variant<AllowListMessage, ReadyMessage, RequestMessage, AnswerMessage, ReceiptMessage>;
+using Message = std::variant<AllowListMessage, ReadyMessage, RequestMessage, AnswerMessage,
+                             ReceiptMessage, CheckpointMessage, SignedMessage, FinishMessage>;
+
+// The part of a receipt that its message carries.
+void fill_receipt(Receipt& receipt, ReceiptMessage message);
 
 // Errors: invalid_request where a field is over its limit.
 Result<std::string> encode(const Message& message);

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <span>
 
 #include "base/format.h"
 
@@ -260,7 +261,9 @@ bool Relay::pump_up() {
     }
     if (!up_.empty()) {
         std::size_t n = 0;
-        const Io io = write_remote(up_.bytes.data() + up_.begin, up_.end - up_.begin, n);
+        const char* const from = up_.bytes.data() + up_.begin;
+        const Io io = write_remote(from, up_.end - up_.begin, n);
+        sha256_out_.add(std::as_bytes(std::span(from, n)));
         up_.begin += n;
         draft_.bytes_out += std::int64_t(n);
         if (io == Io::moved) moved = true;

@@ -63,6 +63,8 @@ class Relay {
     bool done() const { return state_ == State::done; }
     std::optional<AnswerMessage> take_answer() { return std::exchange(answer_, std::nullopt); }
     std::optional<ReceiptMessage> take_receipt() { return std::exchange(receipt_, std::nullopt); }
+    // SHA-256 of the plain bytes that bytes_out counts, hex. Once, after the receipt.
+    std::string sha256_out() { return sha256_out_.hex(); }
 
   private:
     enum class State : std::uint8_t { resolving, connecting, handshaking, open, done };
@@ -114,6 +116,7 @@ class Relay {
     Pipe up_, down_;
     bool answered_ = false;
     ReceiptMessage draft_;
+    Sha256 sha256_out_;
     std::optional<AnswerMessage> answer_;
     std::optional<ReceiptMessage> receipt_;
 };

@@ -1,7 +1,10 @@
 #include "egress/sandbox.h"
 
 #include <fcntl.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <dirent.h>
@@ -59,12 +62,39 @@ Status neutralise_inherited_sockets() {
 
 }  // namespace
 
-Status enter_sandbox() {
+Protections protections() {
+    const std::uint32_t action = SECCOMP_RET_ERRNO;
+    Protections have;
+    have.seccomp = ::syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+    const long abi =
+        ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    have.landlock_abi = abi > 0 ? int(abi) : 0;
+    return have;
+}
+
+std::string what_is_missing(const Protections& have) {
+    std::string out;
+    if (!have.seccomp)
+        out =
+            "this kernel has no seccomp filter, so nothing but the program's own care keeps it "
+            "from connecting; use Linux 4.14 or newer with CONFIG_SECCOMP_FILTER, and no "
+            "container that takes seccomp(2) away";
+    if (have.landlock_abi < 2) {
+        if (!out.empty()) out += "; ";
+        out += format(
+            "this kernel has {}, so files and other programs' memory are not closed; use Linux "
+            "5.19 or newer with landlock in CONFIG_LSM or lsm=",
+            have.landlock_abi == 0 ? "no Landlock" : "Landlock ABI 1");
+    }
+    return out;
+}
+
+Status enter_sandbox(const FileRules& files) {
     if (entered) return {};
     HEARTH_CHECK_OK(neutralise_inherited_sockets());
-    HEARTH_CHECK_OK(confine_threads(true));
+    HEARTH_CHECK_OK(confine_threads(true, files));
     HEARTH_CHECK_OK(hide_memory());
-    HEARTH_CHECK_OK(load_main_filter());
+    if (protections().seccomp) HEARTH_CHECK_OK(load_main_filter());
     entered = true;
     return {};
 }

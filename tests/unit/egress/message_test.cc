@@ -27,11 +27,18 @@ std::vector<Message> samples() {
             AllowListMessage{},
             ReadyMessage{},
             ReadyMessage{"no seccomp"},
-            RequestMessage{7, Purpose::download, {"h", 1, false}, "req-1", "rule", 5000},
+            ReadyMessage{"", std::string(64, 'f')},
+            AllowListMessage{{}, "/home/u/.local/state/hearth-broker"},
+            RequestMessage{7, Purpose::download, {"h", 1, false}, "req-1", "rule", 5000, "key_1"},
             AnswerMessage{1, true, ErrorKind::internal, ""},
             AnswerMessage{UINT64_MAX, false, ErrorKind::timeout, "too slow"},
             ReceiptMessage{3, "1.2.3.4:443", std::string(64, 'a'), "closed", 1, -2, INT64_MAX,
-                           INT64_MIN, 5, 6}};
+                           INT64_MIN, 5, 6, "rule", std::string(64, 'd'), std::string(16, 'k'),
+                           std::string(128, 's'), 9},
+            CheckpointMessage{4, "{}"},
+            SignedMessage{5, true, ErrorKind::internal, std::string(4096, 'j')},
+            SignedMessage{6, false, ErrorKind::forbidden_by_policy, "it would go back"},
+            FinishMessage{}};
 }
 
 TEST(ControlMessage, encoding_and_decoding_are_inverse) {
