@@ -326,6 +326,36 @@ Way personality_call(World&) {
     return from(::syscall(SYS_personality, 0xffffffffu));
 }
 
+Way user_faults(World&) {
+    return from(Fd(int(::syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */))).get());
+}
+Way performance_events(World&) {
+    // No attributes at all: EFAULT from a kernel that looks.
+    ::syscall(SYS_perf_event_open, nullptr, 0, -1, -1, 0);
+    return errno == EPERM ? Way::refused : Way::works;
+}
+Way mount_call(World&) {
+    // No such folder: ENOENT from a kernel that looks.
+    ::syscall(SYS_mount, "none", "/nowhere/at/all", "tmpfs", 0, nullptr);
+    return errno == EPERM ? Way::refused : Way::works;
+}
+Way execute_descriptor(World&) {
+    // A file that is no program: ENOEXEC or EACCES from a kernel that looks.
+    const Fd file(::open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+    char* const none[] = {nullptr};
+    ::fexecve(file.get(), none, none);
+    return errno == EPERM ? Way::refused : Way::works;
+}
+Way new_key(World&) {
+    // No type at all: EFAULT or EINVAL from a kernel that looks.
+    ::syscall(SYS_add_key, nullptr, nullptr, nullptr, 0, 0);
+    return errno == EPERM ? Way::refused : Way::works;
+}
+Way file_handles(World&) {
+    ::syscall(SYS_open_by_handle_at, -1, nullptr, 0);
+    return errno == EPERM ? Way::refused : Way::works;
+}
+
 constexpr ByWay kByWays[] = {
     {"connect_over_tcp", connect_tcp},
     {"connecting_an_accepted_socket_again", reconnect_accepted},
@@ -377,6 +407,12 @@ constexpr ByWay kByWays[] = {
     {"keyctl", key_ring, true},
     {"memfd_create", memory_file},
     {"personality", personality_call},
+    {"userfaultfd", user_faults, true},
+    {"perf_event_open", performance_events, true},
+    {"mount", mount_call, true},
+    {"execution_of_a_descriptor", execute_descriptor},
+    {"add_key", new_key, true},
+    {"open_by_handle_at", file_handles, true},
 };
 
 }  // namespace

@@ -64,7 +64,7 @@ TEST(DoorTls, a_handshake_that_hangs_ends_with_the_deadline) {
     ASSERT_TRUE(trusted);
     const Destination silent{"127.0.0.1", server.port, true};
     Opened opened({{.destination = silent, .name = "test", .ca_file = test::ca_file_of(*trusted)}});
-    const auto connection = opened.door->connect(PermitMint::make(silent), 300);
+    const auto connection = opened.door->connect(PermitMint::make(silent), 1000);
     ASSERT_FALSE(connection);
     EXPECT_EQ(connection.error().kind, ErrorKind::timeout);
     const auto receipts = opened.receipts.wait(1);
