@@ -35,11 +35,16 @@ Kind kind_of(char c) {
     return Kind(kKinds[(unsigned char)c]);
 }
 
-// The first four letters, folded, short ones padded with zeros. '_' and bytes >= 0x80 are letters.
+// The first four letters, folded by setting bit 5, short ones padded with zeros. '_' and bytes
+// >= 0x80 are letters; what falls together here is told apart when the whole word is compared.
 std::uint32_t key_of(const char* text, std::size_t n) {
+    std::uint32_t key = 0;
+    if (n >= 4) {
+        std::memcpy(&key, text, 4);
+        return key | 0x20202020u;
+    }
     char four[4] = {};
-    for (std::size_t i = 0; i < std::min<std::size_t>(n, 4); ++i) four[i] = lower(text[i]);
-    std::uint32_t key;
+    for (std::size_t i = 0; i < n; ++i) four[i] = char(text[i] | 0x20);
     std::memcpy(&key, four, 4);
     return key;
 }
@@ -129,16 +134,29 @@ struct Detectors::Tables {
         for (std::uint32_t b = 0; b < kBuckets; ++b) bucket_ends[b + 1] += bucket_ends[b];
     }
 
+    void insert(const Keyword& keyword, std::uint32_t key, std::uint32_t detector) {
+        entries.push_back({keyword.text, key, detector,
+                           std::uint32_t(bases[detector] + keyword.group), keyword.group,
+                           keyword.prefix});
+        const std::uint32_t bit = slot_of(key);
+        bitmap[bit / 64] |= std::uint64_t(1) << (bit % 64);
+    }
+
     void add(const Keyword& keyword, std::uint32_t detector) {
         const std::string_view text = keyword.text;
         std::size_t letters = 0;
         while (letters < text.size() && is_word(text[letters]) && !is_digit(text[letters]))
             ++letters;
         const std::uint32_t key = key_of(text.data(), letters);
-        entries.push_back({text, key, detector, std::uint32_t(bases[detector] + keyword.group),
-                           keyword.group, keyword.prefix});
-        const std::uint32_t bit = slot_of(key);
-        bitmap[bit / 64] |= std::uint64_t(1) << (bit % 64);
+        insert(keyword, key, detector);
+        // A prefix of fewer than four letters that more letters may follow has any of their keys.
+        if (!keyword.prefix || letters != text.size() || letters >= 4) return;
+        std::string longer(text);
+        longer.push_back('_');
+        for (const char c : std::string_view("abcdefghijklmnopqrstuvwxyz_")) {
+            longer.back() = c;
+            insert(keyword, key_of(longer.data(), longer.size()), detector);
+        }
     }
 };
 

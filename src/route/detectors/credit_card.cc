@@ -2,8 +2,9 @@
 //
 //   groups   one run of digits; or fours with a short last one, 4-6-5 and 4-6-4, with one and the
 //            same space or hyphen between all of them
-//   context  "card", "visa", …: raises the confidence; needed for numbers of 12, 13 and 19 digits,
-//            where a prefix of one or two digits and a check digit prove little
+//   context  "card", "visa", …: raises the confidence; needed for numbers of 12, 13 and 17 to 19
+//            digits, where a prefix of one or two digits and a check digit prove little. With it a
+//            number of any prefix counts: issuers' ranges grow
 //
 // Source: ISO/IEC 7812-1; the issuers' published ranges.
 #include <string>
@@ -98,17 +99,20 @@ void on_chain(Scan& scan, const Chain& chain) {
             digits += scan.text.substr(last.start, last.n);
             if (digits.size() < 12 || all_alike(digits)) continue;
             if (chain.glued && from + n == chain.n) continue;
-            if (!of_an_issuer(digits) || !luhn_holds(digits)) continue;
+            if (!luhn_holds(digits)) continue;
             if (!cut_as_a_card(scan, chain, from, n)) continue;
             const std::size_t start = chain.groups[from].start;
             // A decimal's digits are no card: "0.4111111111111111".
             if (scan.before(start) == '.' && is_digit(scan.at(start - 2))) continue;
             if (scan.at(last.end()) == '.' && is_digit(scan.at(last.end() + 1))) continue;
             const bool context = scan.around(0, start, last.end(), 64);
+            const bool known = of_an_issuer(digits);
             const bool weak = n == 1 && (digits.size() < 14 || digits.size() > 16);
-            if (weak && !context) continue;
+            if ((weak || !known) && !context) continue;
             scan.add(start, last.end(), "credit_card", Sensitivity::restricted,
-                     context ? 1.0 : 0.8);
+                     !known    ? 0.7
+                     : context ? 1.0
+                               : 0.8);
         }
     }
 }

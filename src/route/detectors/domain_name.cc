@@ -1,0 +1,119 @@
+// domain_name: web addresses, and names of hosts written without a scheme. Public by nature, so
+// internal; what a web address carries (a token, a password) is a secret's detector's business.
+//
+//   with a scheme   scheme://host, the host with a dot and a top level of letters; to the end of
+//                   the address
+//   without         a name ending in a generic top level, in a registry's second level (co.uk,
+//                   com.au), or beginning with "www."; code has dots of its own ("os.path",
+//                   "main.rs"), so that other endings are left alone
+//
+// Source: RFC 3986, RFC 1035.
+#include "route/detector.h"
+
+namespace hearth::route {
+namespace {
+
+constexpr const char* kEntities[] = {"domain_name"};
+constexpr std::size_t kUrlBytesMax = 2048, kHostBytesMax = 253;
+
+bool is_host(char c) {
+    return (is_word(c) && c != '_') || c == '-' || c == '.';
+}
+
+// What ends an address in running text.
+bool is_url(char c) {
+    return (unsigned char)c > ' ' && !std::string_view("\"'<>`|\\^{}[]").contains(c);
+}
+
+std::size_t host_end(const Scan& scan, std::size_t start) {
+    std::size_t i = start;
+    while (i - start < kHostBytesMax && is_host(scan.at(i))) ++i;
+    while (i > start && (scan.at(i - 1) == '.' || scan.at(i - 1) == '-')) --i;
+    return i;
+}
+
+bool ends_in_letters(std::string_view host) {
+    const std::size_t dot = host.rfind('.');
+    if (dot == host.npos || dot == 0 || host.size() - dot < 3) return false;
+    for (const char c : host.substr(dot + 1))
+        if (is_digit(c) && !host.substr(dot + 1).starts_with("xn--")) return false;
+    return host.find("..") == host.npos;
+}
+
+// The address from its host's end to its own: port, path, query; without a last full stop.
+std::size_t url_end(const Scan& scan, std::size_t host_stop, std::size_t start) {
+    std::size_t i = host_stop;
+    const char c = scan.at(i);
+    if (c != '/' && c != ':' && c != '?' && c != '#') return i;
+    if (c == ':' && !is_digit(scan.at(i + 1))) return i;
+    while (i - start < kUrlBytesMax && is_url(scan.at(i))) ++i;
+    while (i > host_stop && std::string_view(".,;:!?)").contains(scan.at(i - 1))) --i;
+    return i;
+}
+
+void with_scheme(Scan& scan, std::size_t colon) {
+    std::size_t start = colon;
+    while (start > 0 && colon - start < 12 && is_alpha(scan.at(start - 1))) --start;
+    if (start == colon) return;
+    std::size_t host = colon + 3;
+    std::size_t i = host;  // user and password end with '@' before the first '/'
+    while (i - host < 128 && is_url(scan.at(i)) && scan.at(i) != '/' && scan.at(i) != '@') ++i;
+    if (scan.at(i) == '@') host = i + 1;
+    const std::size_t stop = host_end(scan, host);
+    if (!ends_in_letters(scan.text.substr(host, stop - host))) return;
+    scan.add(start, url_end(scan, stop, start), "domain_name", Sensitivity::internal, 0.9);
+}
+
+bool is_one_of(std::string_view text, std::initializer_list<std::string_view> names) {
+    for (const std::string_view name : names) {
+        bool same = text.size() == name.size();
+        for (std::size_t i = 0; same && i < name.size(); ++i) same = lower(text[i]) == name[i];
+        if (same) return true;
+    }
+    return false;
+}
+
+bool is_known(std::string_view host) {
+    const std::size_t dot = host.rfind('.');
+    const std::string_view top = host.substr(dot + 1), rest = host.substr(0, dot);
+    const std::string_view second = rest.substr(rest.rfind('.') + 1);
+    if (is_one_of(top, {"com", "org", "edu", "gov", "mil", "biz"})) return rest.size() >= 2;
+    if (host.size() > 4 && is_one_of(host.substr(0, 4), {"www."})) return true;
+    if (top.size() == 2 && rest.size() > second.size())
+        return is_one_of(second, {"co", "com", "org", "net", "ac", "gov", "edu", "or", "ne", "go"});
+    return rest.size() >= 4 &&
+           is_one_of(top, {"net", "de", "fr", "nl", "eu", "ch", "uk", "ru", "jp", "br", "se", "dk",
+                           "fi", "cz", "hu", "pt", "ca", "au"});
+}
+
+// At the first dot of a name without a scheme.
+void without_scheme(Scan& scan, std::size_t dot) {
+    if (!is_word(scan.at(dot + 1)) || !is_word(scan.before(dot))) return;
+    std::size_t start = dot;
+    while (start > 0 && dot - start < 64 && is_host(scan.at(start - 1)) &&
+           scan.at(start - 1) != '.')
+        --start;
+    const char left = scan.before(start);
+    if (is_word(left) || std::string_view(".@/\\$=-").contains(left)) return;
+    const std::size_t stop = host_end(scan, start);
+    const std::string_view host = scan.text.substr(start, stop - start);
+    if (!ends_in_letters(host) || !is_known(host)) return;
+    const char right = scan.at(stop);
+    if (is_word(right) || right == '(' || right == '[' || right == '=' || right == '@') return;
+    scan.add(start, url_end(scan, stop, start), "domain_name", Sensitivity::internal, 0.6);
+}
+
+void on_mark(Scan& scan, std::size_t at) {
+    if (scan.at(at) == '.')
+        without_scheme(scan, at);
+    else if (scan.at(at + 1) == '/' && scan.at(at + 2) == '/')
+        with_scheme(scan, at);
+}
+
+}  // namespace
+
+extern const Detector detector_domain_name;
+const Detector detector_domain_name = {
+    .name = "domain_name", .entities = kEntities, .marks = ":.", .on_mark = on_mark};
+
+}  // namespace hearth::route

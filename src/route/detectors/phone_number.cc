@@ -1,0 +1,208 @@
+// phone_number: numbers as people write them, of many countries.
+//
+// Shapes that say enough by themselves:
+//   +CC …                       a country's code, 8 to 15 digits in all
+//   001-… 0046 …                the same behind 00, in at least three groups
+//   (ddd) ddd-dddd, ddd-ddd-dddd, ddd.ddd.dddd      North America, with x1234 behind it
+//   0d dd dd dd dd              pairs: France, Belgium, Morocco
+//   (0dd) … and 0dd… in two or more further groups  national numbers with a trunk zero
+// Every other number of 7 to 15 digits in 1 to 6 groups needs a word beside it: phone, call,
+// mobile, fax, "reach … at". Dates, years, decimals, ids in hyphens and addresses of machines are
+// none.
+//
+// Source: ITU-T E.164 and E.123; national numbering plans for the groups.
+#include "route/detector.h"
+
+namespace hearth::route {
+namespace {
+
+constexpr const char* kEntities[] = {"phone_number"};
+enum Group : std::uint8_t { kPhone, kKind, kOther };
+
+// clang-format off
+constexpr Keyword kKeywords[] = {
+    {"phone", kPhone}, {"phones", kPhone}, {"telephone", kPhone}, {"tel", kPhone}, {"call", kPhone},
+    {"calls", kPhone}, {"called", kPhone}, {"calling", kPhone}, {"dial", kPhone},
+    {"dialed", kPhone},
+    {"mobile", kPhone}, {"cell", kPhone}, {"cellphone", kPhone}, {"cellular", kPhone},
+    {"fax", kPhone},
+    {"text me", kPhone}, {"text us", kPhone}, {"sms", kPhone}, {"whatsapp", kPhone},
+    {"signal", kPhone},
+    {"viber", kPhone}, {"ring", kPhone}, {"ring me", kPhone}, {"hotline", kPhone},
+    {"helpline", kPhone},
+    {"landline", kPhone}, {"pager", kPhone}, {"voicemail", kPhone}, {"ext", kPhone},
+    {"desk", kPhone},
+    {"answering", kPhone}, {"messages to", kPhone}, {"message to", kPhone},
+    {"my registered", kPhone},
+    {"reach me", kPhone}, {"reach us", kPhone}, {"reach him", kPhone}, {"reach her", kPhone},
+    {"reach them", kPhone}, {"reach you", kPhone}, {"reached at", kPhone}, {"contact", kPhone},
+    {"phone_number", kPhone}, {"phonenumber", kPhone}, {"mob", kPhone}, {"handy", kPhone},
+    {"telefon", kPhone}, {"teléfono", kPhone}, {"telefono", kPhone}, {"téléphone", kPhone},
+    {"telefone", kPhone}, {"celular", kPhone}, {"móvil", kPhone}, {"movil", kPhone},
+    {"portable", kPhone},
+    {"cellulare", kPhone}, {"telefoon", kPhone}, {"mobiel", kPhone}, {"rufnummer", kPhone},
+    {"telefonnummer", kPhone}, {"handynummer", kPhone}, {"puhelin", kPhone}, {"puh", kPhone},
+    {"telefón", kPhone}, {"numer", kPhone}, {"komórka", kPhone}, {"тел", kPhone},
+    {"телефон", kPhone},
+    {"τηλ", kPhone}, {"电话", kPhone}, {"手机", kPhone}, {"電話", kPhone},
+    {"office", kKind}, {"fax", kKind}, {"mobile", kKind}, {"cell", kKind}, {"home", kKind},
+    {"work", kKind}, {"desk", kKind}, {"phone", kKind}, {"tel", kKind},
+    {"card", kOther}, {"iban", kOther}, {"ssn", kOther}, {"isbn", kOther}, {"order", kOther},
+    {"invoice", kOther}, {"account", kOther}, {"license", kOther}, {"passport", kOther},
+    {"tracking", kOther}, {"ticket", kOther}, {"serial", kOther}, {"zip", kOther},
+    {"version", kOther},
+    {"issn", kOther}, {"doi", kOther}, {"rfc", kOther}, {"security", kOther}, {"address", kOther},
+};
+// clang-format on
+
+// The chain as a number that may have been written: a run of its groups.
+struct Shape {
+    std::size_t first = 0, n = 0;  // groups
+    std::size_t start = 0, end = 0;
+    std::size_t digits = 0;
+    bool plus = false, paren = false;
+    bool dots = false, slashes = false, hyphens = false, spaces = false;
+};
+
+// What stands between two groups of one number: nothing odd, at most one of each kind.
+bool joins(std::string_view gap, bool first) {
+    if (gap == " " || gap == "-" || gap == "." || gap == ") " || gap == ")" || gap == ")-" ||
+        gap == " (" || gap == " - " || gap == ").")
+        return true;
+    if ((gap == "/" || gap == " / ") && first) return true;
+    return gap.size() > 1 && ((unsigned char)gap[0] >= 0x80);
+}
+
+Shape shape_from(const Scan& scan, const Chain& chain, std::size_t first) {
+    Shape s;
+    s.first = first;
+    s.start = chain.groups[first].start;
+    for (std::size_t g = first; g < chain.n && s.n < 7; ++g) {
+        if (g > first) {
+            const std::size_t from = chain.groups[g - 1].end();
+            std::string_view gap = scan.text.substr(from, chain.groups[g].start - from);
+            // The trunk zero in brackets: "+41 (0)96".
+            if (!joins(gap, g == first + 1)) break;
+            s.paren |= gap.contains('(') || gap.contains(')');
+            s.dots |= gap.contains('.');
+            s.slashes |= gap.contains('/');
+            s.hyphens |= gap.contains('-');
+            s.spaces |= gap == " ";
+        }
+        s.digits += chain.groups[g].n;
+        ++s.n;
+        s.end = chain.groups[g].end();
+    }
+    if (scan.before(s.start) == '(') s.paren = true, --s.start;
+    if (scan.before(s.start) == '+') s.plus = true, --s.start;
+    return s;
+}
+
+// x123, ext. 123 behind a number.
+std::size_t extension(const Scan& scan, std::size_t end) {
+    std::size_t i = end;
+    while (scan.at(i) == ' ' && i - end < 2) ++i;
+    if (scan.is_here(i, "ext"))
+        i += 3;
+    else if (lower(scan.at(i)) == 'x' || scan.at(i) == '#')
+        i += 1;
+    else
+        return end;
+    while ((scan.at(i) == '.' || scan.at(i) == ' ') && i - end < 9) ++i;
+    std::size_t n = 0;
+    while (n < 7 && is_digit(scan.at(i + n))) ++n;
+    return n == 0 || n > 6 || is_word(scan.at(i + n)) ? end : i + n;
+}
+
+bool is_year(const Scan& scan, const Chain::Group& g) {
+    return g.n == 4 &&
+           (scan.text.substr(g.start, 2) == "19" || scan.text.substr(g.start, 2) == "20");
+}
+
+// yyyy-mm-dd, dd.mm.yyyy, 1998-1999, 12.5, 1 000 000.
+bool is_something_else(const Scan& scan, const Chain& chain, const Shape& s) {
+    const auto& g = chain.groups;
+    const std::size_t f = s.first;
+    if (s.n >= 3 && is_year(scan, g[f]) && g[f + 1].n == 2 && g[f + 2].n == 2) return true;
+    if (s.n == 3 && g[f].n <= 2 && g[f + 1].n <= 2 && (g[f + 2].n == 4 || g[f + 2].n == 2))
+        return true;
+    if (s.n == 2 && (is_year(scan, g[f]) || s.dots)) return true;
+    if (s.dots && (s.spaces || s.hyphens) && !s.paren) return true;
+    if (s.n >= 2 && g[f].n <= 3 && !s.hyphens && !s.paren && scan.at(g[f].start) != '0') {
+        bool thousands = true;  // 12 345 678 and 1.234.567
+        for (std::size_t k = 1; k < s.n; ++k) thousands &= g[f + k].n == 3;
+        if (thousands && s.n <= 2) return true;
+        if (thousands && s.dots) return true;
+    }
+    return false;
+}
+
+bool north_american(const Scan& scan, const Chain& chain, const Shape& s) {
+    const auto& g = chain.groups;
+    std::size_t f = s.first, n = s.n;
+    if (n == 4 && (g[f].n == 1 || g[f].n == 3)) ++f, --n;  // 1-…, 001-…
+    if (n != 3 || g[f].n != 3 || g[f + 1].n != 3 || g[f + 2].n != 4) return false;
+    const char area = scan.at(g[f].start);
+    return area >= '2' && (s.hyphens || s.paren || s.dots);
+}
+
+bool in_pairs(const Scan& scan, const Chain& chain, const Shape& s) {
+    if (s.n != 5 || scan.at(chain.groups[s.first].start) != '0') return false;
+    for (std::size_t k = 0; k < 5; ++k)
+        if (chain.groups[s.first + k].n != 2) return false;
+    return scan.at(chain.groups[s.first].start + 1) != '0';
+}
+
+// How sure the shape alone is; 0 where it needs a word.
+double alone(const Scan& scan, const Chain& chain, const Shape& s) {
+    const Chain::Group& first = chain.groups[s.first];
+    const char zero = scan.at(first.start), next = scan.at(first.start + 1);
+    if (s.plus) return s.digits >= 8 && s.digits <= 15 && zero != '0' ? 0.9 : 0;
+    if (north_american(scan, chain, s)) return 0.8;
+    if (in_pairs(scan, chain, s)) return 0.8;
+    if (zero == '0' && next == '0') return s.n >= 3 && s.digits >= 10 && s.digits <= 16 ? 0.8 : 0;
+    if (zero == '0' && first.n >= 2 && !s.dots && s.digits >= 9 && s.digits <= 12) {
+        if (s.paren) return 0.75;
+        return s.n >= 3 ? 0.7 : 0;
+    }
+    // An area in brackets and two more groups: "(37) 788-063", "(71) 4233-6306".
+    if (s.paren && scan.before(first.start) == '(' && s.n == 3 && s.hyphens && s.digits >= 8)
+        return 0.6;
+    return 0;
+}
+
+void on_chain(Scan& scan, const Chain& chain) {
+    for (std::size_t g = 0; g < chain.n;) {
+        const Shape s = shape_from(scan, chain, g);
+        g += s.n;
+        const char left = scan.before(s.start);
+        if (is_word(left) || ((left == '.' || left == '/' || left == '-' || left == ':') &&
+                              is_alnum(scan.at(s.start - 2)) && s.start >= 2 &&
+                              !(left == ':' && is_alpha(scan.at(s.start - 2)))))
+            continue;
+        if (left == '$' || left == '#' || left == '=' || scan.at(s.end) == '%') continue;
+        const std::size_t end = extension(scan, s.end);
+        if (end == s.end &&
+            (is_word(scan.at(end)) || (scan.at(end) == '/' && is_alnum(scan.at(end + 1)))))
+            continue;
+        if (s.digits < 7 || s.digits > 16 || (!s.plus && is_something_else(scan, chain, s)))
+            continue;
+        double confidence = alone(scan, chain, s);
+        const bool other = scan.seen(kOther, s.start, 24);
+        const bool named = scan.seen(kPhone, s.start, 40) || scan.ahead(kKind, end, 10);
+        if (confidence == 0 && (!named || other || s.n > 6 || s.digits > 15 || s.slashes)) continue;
+        if (confidence > 0 && other && !named && !s.plus && !s.paren) continue;
+        scan.add(s.start, end, "phone_number", Sensitivity::confidential,
+                 confidence == 0 ? 0.6
+                 : named         ? 0.95
+                                 : confidence);
+    }
+}
+
+}  // namespace
+
+extern const Detector detector_phone_number;
+const Detector detector_phone_number = {
+    .name = "phone_number", .entities = kEntities, .keywords = kKeywords, .on_chain = on_chain};
+
+}  // namespace hearth::route

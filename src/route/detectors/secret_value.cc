@@ -1,0 +1,250 @@
+// Secrets without a shape of their own, found by where they stand.
+//
+//   name = value      the name says key, token, secret, password …; the value is long and random
+//                     enough. The entity is secret_<provider> where the name holds a provider's,
+//                     secret_password for passwords, else secret_generic.
+//   scheme://user:password@host      secret_connection_string
+//   -----BEGIN … PRIVATE KEY-----    secret_private_key
+//
+// Placeholders ("your_api_key", "${TOKEN}", "xxxxxxxx") and code ("token = next_token()") are none.
+//
+// Source: RFC 3986 section 3.2.1, RFC 7468; entropy floors as scanners of source code use them.
+#include <algorithm>
+#include <string>
+
+#include "route/detector.h"
+#include "route/entropy.h"
+
+namespace hearth::route {
+namespace {
+
+// clang-format off
+constexpr const char* kProviders[] = {
+    "adafruit", "adobe", "airtable", "algolia", "alibaba", "anthropic", "artifactory", "asana",
+    "atlassian", "aws", "azure", "beamer", "bitbucket", "bittrex", "cloudflare", "codecov",
+    "cohere",
+    "coinbase", "confluent", "contentful", "datadog", "deepseek", "discord", "droneci", "dropbox",
+    "etsy", "facebook", "fastly", "finicity", "finnhub", "flickr", "freshbooks", "github", "gitlab",
+    "gitter", "gocardless", "google", "heroku", "hubspot", "huggingface", "intercom", "jfrog",
+    "jira",
+    "kraken", "kucoin", "launchdarkly", "linear", "linkedin", "lob", "looker", "mailchimp",
+    "mailgun",
+    "mapbox", "mattermost", "meraki", "messagebird", "mistral", "netlify", "newrelic", "nytimes",
+    "okta", "openai", "paypal", "plaid", "rapidapi", "sendbird", "sendgrid", "sentry", "slack",
+    "snyk",
+    "sonar", "spotify", "squarespace", "stripe", "sumologic", "telegram", "travis", "twilio",
+    "twitch",
+    "twitter", "vercel", "yandex", "zendesk"};
+constexpr std::size_t kProvidersCount = std::size(kProviders);
+constexpr auto kProviderEntities = std::to_array<const char*>({
+    "secret_adafruit", "secret_adobe", "secret_airtable", "secret_algolia", "secret_alibaba",
+    "secret_anthropic", "secret_artifactory", "secret_asana",
+    "secret_atlassian", "secret_aws", "secret_azure", "secret_beamer", "secret_bitbucket",
+    "secret_bittrex", "secret_cloudflare", "secret_codecov", "secret_cohere",
+    "secret_coinbase", "secret_confluent", "secret_contentful", "secret_datadog",
+    "secret_deepseek", "secret_discord", "secret_droneci", "secret_dropbox",
+    "secret_etsy", "secret_facebook", "secret_fastly", "secret_finicity", "secret_finnhub",
+    "secret_flickr", "secret_freshbooks", "secret_github", "secret_gitlab",
+    "secret_gitter", "secret_gocardless", "secret_google", "secret_heroku", "secret_hubspot",
+    "secret_huggingface", "secret_intercom", "secret_jfrog", "secret_jira",
+    "secret_kraken", "secret_kucoin", "secret_launchdarkly", "secret_linear", "secret_linkedin",
+    "secret_lob", "secret_looker", "secret_mailchimp", "secret_mailgun",
+    "secret_mapbox", "secret_mattermost", "secret_meraki", "secret_messagebird",
+    "secret_mistral", "secret_netlify", "secret_newrelic", "secret_nytimes",
+    "secret_okta", "secret_openai", "secret_paypal", "secret_plaid", "secret_rapidapi",
+    "secret_sendbird", "secret_sendgrid", "secret_sentry", "secret_slack", "secret_snyk",
+    "secret_sonar", "secret_spotify", "secret_squarespace", "secret_stripe", "secret_sumologic",
+    "secret_telegram", "secret_travis", "secret_twilio", "secret_twitch",
+    "secret_twitter", "secret_vercel", "secret_yandex", "secret_zendesk",
+    "secret_password", "secret_generic", "secret_connection_string", "secret_private_key"});
+static_assert(kProviderEntities.size() == kProvidersCount + 4);
+// clang-format on
+
+constexpr std::size_t kNameBytesMax = 64, kValueBytesMax = 256;
+
+enum class Names : std::uint8_t { nothing, key, password };
+
+// What a name says, folded and without - _ and blanks.
+Names meaning_of(std::string_view name) {
+    for (const std::string_view word : {"password", "passwd", "passphrase", "passwort", "pwd"})
+        if (name.contains(word)) return Names::password;
+    for (const std::string_view word :
+         {"secret", "token", "apikey", "accesskey", "privatekey", "credential", "accountkey",
+          "authkey", "authorization", "apitoken", "clientkey", "signingkey", "encryptionkey",
+          "sharedkey", "masterkey", "servicekey", "licensekey", "bearer"})
+        if (name.contains(word)) return Names::key;
+    if (name == "key" || name == "auth" || name == "pass" || name == "creds" || name == "pat")
+        return Names::key;
+    if (name.ends_with("key") || name.ends_with("auth"))
+        for (const char* provider : kProviders)
+            if (name.contains(provider)) return Names::key;
+    return Names::nothing;
+}
+
+// The name that ends before `at`, over blanks and quotes: password", "aws_secret_key =.
+std::string name_before(const Scan& scan, std::size_t at) {
+    std::size_t end = at;
+    for (int k = 0; k < 4 && end > 0; ++k) {
+        const char c = scan.at(end - 1);
+        if (c != ' ' && c != '"' && c != '\'' && c != '\t' && c != '`' && c != ']') break;
+        --end;
+    }
+    std::string name;
+    for (std::size_t i = end; i > 0 && end - i < kNameBytesMax; --i) {
+        const char c = scan.at(i - 1);
+        if (is_alnum(c))
+            name.push_back(lower(c));
+        else if (c != '_' && c != '-' && c != '.')
+            break;
+    }
+    std::ranges::reverse(name);
+    return name;
+}
+
+bool is_placeholder(std::string_view value) {
+    std::string folded(value);
+    for (char& c : folded) c = lower(c);
+    for (const std::string_view word :
+         {"example",    "your",        "xxxx",       "****",    "changeme",
+          "change_me",  "placeholder", "redacted",   "replace", "insert",
+          "dummy",      "sample",      "secret_key", "my_",     "none",
+          "null",       "undefined",   "password",   "abcdef",  "12345678",
+          "os.environ", "process.env", "getenv",     "config.", "..."})
+        if (folded.contains(word)) return true;
+    return false;
+}
+
+struct Kinds {
+    int digits = 0, lowers = 0, uppers = 0, others = 0;
+    explicit Kinds(std::string_view text) {
+        for (const char c : text)
+            (is_digit(c) ? digits : is_lower(c) ? lowers : is_upper(c) ? uppers : others)++;
+    }
+    int n() const { return (digits > 0) + (lowers > 0) + (uppers > 0) + (others > 0); }
+};
+
+bool is_key_value(std::string_view value, bool quoted) {
+    const Kinds kinds(value);
+    if (value.size() < 16 || kinds.digits < 2 || kinds.lowers + kinds.uppers < 2) return false;
+    for (const char c : value)
+        if (!is_alnum(c) && !std::string_view("_-+/=.~:").contains(c)) return false;
+    // Dotted names and paths are code; a word list has long runs of letters.
+    if (!quoted && (value.contains('/') || value.contains('.')) && kinds.digits < 4) return false;
+    const bool hex =
+        kinds.uppers == 0 && value.find_first_not_of("0123456789abcdef-") == value.npos;
+    return entropy_of(value) >= (hex ? 2.8 : 3.5);
+}
+
+bool is_password_value(std::string_view value, bool quoted) {
+    const Kinds kinds(value);
+    if (value.size() < (quoted ? 6u : 8u) || value.size() > 64) return false;
+    return kinds.n() >= (quoted ? 2 : 3) && kinds.digits + kinds.others > 0 &&
+           entropy_of(value) >= 2.2;
+}
+
+// The value behind `at`: the sign itself, blanks, a quote, "Bearer".
+struct Value {
+    std::size_t start = 0, end = 0;
+    bool quoted = false;
+};
+Value value_after(const Scan& scan, std::size_t at) {
+    std::size_t i = at + 1;
+    for (int k = 0; k < 4 && (scan.at(i) == ' ' || scan.at(i) == '=' || scan.at(i) == '>' ||
+                              scan.at(i) == '\t');
+         ++k)
+        ++i;
+    const char quote = scan.at(i);
+    const bool quoted = quote == '"' || quote == '\'' || quote == '`';
+    if (quoted) ++i;
+    for (const std::string_view word : {"bearer ", "basic ", "token "})
+        if (scan.is_here(i, word)) i += word.size();
+    std::size_t end = i;
+    while (end - i < kValueBytesMax) {
+        const char c = scan.at(end);
+        if (c == '\0' || c == '\n' || c == '\r' || (quoted && c == quote)) break;
+        if (!quoted && (c == ' ' || c == '\t' || c == ',' || c == ';' || c == '"' || c == '\'' ||
+                        c == ')' || c == '<' || c == '(' || c == '[' || c == '{' || c == '&'))
+            break;
+        ++end;
+    }
+    return {i, end, quoted};
+}
+
+void assigned(Scan& scan, std::size_t at) {
+    const char next = scan.at(at + 1), left = scan.before(at);
+    if (next == '\n' || next == '\0' || next == '/' || left == '=' || left == '!' || left == '<')
+        return;
+    if (scan.at(at) == '=' && next == '=') return;
+    const std::string name = name_before(scan, at);
+    if (name.size() < 3) return;
+    const Names names = meaning_of(name);
+    if (names == Names::nothing) return;
+    Value value = value_after(scan, at);
+    const char stop = scan.at(value.end);
+    if (!value.quoted && (stop == '(' || stop == '[' || stop == '{' || stop == '<')) return;
+    while (!value.quoted && value.end > value.start &&
+           (scan.at(value.end - 1) == '.' || scan.at(value.end - 1) == ':'))
+        --value.end;
+    const std::string_view text = scan.text.substr(value.start, value.end - value.start);
+    if (text.size() < 6 || text.size() >= kValueBytesMax || is_placeholder(text)) return;
+    if (std::string_view("$%{<").contains(text[0]) || text.contains("${") || text.contains("{{"))
+        return;
+    if (names == Names::password) {
+        if (text.contains(' ') || !is_password_value(text, value.quoted)) return;
+        return scan.add(value.start, value.end, "secret_password", Sensitivity::restricted, 0.8);
+    }
+    if (!is_key_value(text, value.quoted)) return;
+    for (std::size_t p = 0; p < kProvidersCount; ++p)
+        if (name.contains(kProviders[p]))
+            return scan.add(value.start, value.end, kProviderEntities[p], Sensitivity::restricted,
+                            0.85);
+    scan.add(value.start, value.end, "secret_generic", Sensitivity::restricted, 0.7);
+}
+
+// scheme://user:password@host: the password.
+void connection(Scan& scan, std::size_t colon) {
+    const std::size_t from = colon + 3;
+    std::size_t i = from, middle = 0;
+    while (i - from < kValueBytesMax) {
+        const char c = scan.at(i);
+        if ((unsigned char)c <= ' ' || c == '/' || c == '"' || c == '\'' || c == '<' || c == '@')
+            break;
+        if (c == ':' && middle == 0) middle = i;
+        ++i;
+    }
+    if (scan.at(i) != '@' || middle == 0 || i - middle < 4 || !is_word(scan.at(i + 1))) return;
+    const std::string_view text = scan.text.substr(middle + 1, i - middle - 1);
+    if (is_placeholder(text) || text[0] == '$' || text[0] == '{' || text == "pass") return;
+    scan.add(middle + 1, i, "secret_connection_string", Sensitivity::restricted, 0.85);
+}
+
+void private_key(Scan& scan, std::size_t at) {
+    constexpr std::size_t kKeyBytesMax = 32'768;
+    if (scan.text.substr(at, 11) != "-----BEGIN " || scan.before(at) == '-') return;
+    const std::string_view head = scan.text.substr(at, 80);
+    const std::size_t kind = head.find("PRIVATE KEY");
+    if (kind == head.npos || head.substr(0, kind).contains('\n')) return;
+    const std::string_view rest = scan.text.substr(at, kKeyBytesMax);
+    const std::size_t last = rest.find("-----END ");
+    std::size_t end = at + rest.size();  // without an end all that follows may be the key
+    if (last != rest.npos) {
+        const std::size_t dashes = rest.find("-----", last + 9);
+        end = at + (dashes == rest.npos ? rest.size() : dashes + 5);
+    }
+    scan.add(at, end, "secret_private_key", Sensitivity::restricted, 1.0);
+}
+
+void on_mark(Scan& scan, std::size_t at) {
+    const char c = scan.at(at);
+    if (c == '-') return private_key(scan, at);
+    if (c == ':' && scan.at(at + 1) == '/' && scan.at(at + 2) == '/') return connection(scan, at);
+    assigned(scan, at);
+}
+
+}  // namespace
+
+extern const Detector detector_secret_value;
+const Detector detector_secret_value = {
+    .name = "secret_value", .entities = kProviderEntities, .marks = ":=-", .on_mark = on_mark};
+
+}  // namespace hearth::route

@@ -1,0 +1,500 @@
+// street_address: where somebody lives or receives mail, in the ways of many countries.
+//
+// A core is found first:
+//   number, name, kind      24 Clarke Avenue · 3911 fourth avenue · 20 Rue Hsine Eloued
+//   name with kind, number  Puruntie 82 · Hauptstraße 5 · Via dei Fiorentini 17 · ul. Miła 53
+//   name, number            5638 Aasa 43 · Aasa 43, Apt. 5: only with a number before, a flat
+//   behind,
+//                           or words such as "address" or "lives at" before it
+//   boxes and flats         P.O. Box 104 · PSC 0725, Box 6031 · Unit 7349 Box 6067 · Apt. 902
+//   name, kind              on Tarsicio Street: behind on, at, in, to, near, corner of
+// Then what follows belongs to it, up to some lines: flat, town, state, country, postcode. A
+// postcode named as one ("ZIP: 11164") is a zip_code and internal: alone it names a place, not a
+// person.
+//
+// Source: national postal guides for the order of the parts; kinds of streets by language.
+#include <algorithm>
+#include <string>
+
+#include "route/detector.h"
+
+namespace hearth::route {
+namespace {
+
+constexpr const char* kEntities[] = {"street_address", "zip_code"};
+enum Group : std::uint8_t { kCue, kFlat, kBox, kMilitary, kKind, kZip };
+
+// clang-format off
+constexpr Keyword kKeywords[] = {
+    {"address", kCue}, {"addresses", kCue}, {"lives at", kCue}, {"lives on", kCue},
+    {"lives in", kCue},
+    {"live at", kCue}, {"live in", kCue}, {"living at", kCue}, {"lived at", kCue},
+    {"lived in", kCue},
+    {"located at", kCue}, {"located on", kCue}, {"meet me at", kCue}, {"meet you at", kCue},
+    {"meeting", kCue}, {"return to", kCue}, {"sent to", kCue}, {"send it to", kCue},
+    {"arrived at", kCue},
+    {"delivered to", kCue}, {"deliver to", kCue}, {"ship to", kCue}, {"shipped to", kCue},
+    {"taxi to", kCue}, {"office is at", kCue}, {"drops you off at", kCue},
+    {"restaurant is at", kCue},
+    {"station is on", kCue}, {"corner of", kCue}, {"enter on", kCue}, {"street", kCue},
+    {"resides at", kCue},
+    {"residing at", kCue}, {"mail to", kCue}, {"moved to", kCue}, {"adresse", kCue},
+    {"dirección", kCue},
+    {"direccion", kCue}, {"indirizzo", kCue}, {"endereço", kCue}, {"adres", kCue},
+    {"anschrift", kCue},
+    {"wohnhaft", kCue}, {"it's in", kCue}, {"is it in", kCue}, {"located in", kCue},
+    {"new one to", kCue},
+    {"apt", kFlat}, {"apartment", kFlat}, {"suite", kFlat}, {"ste", kFlat}, {"flat", kFlat},
+    {"p.o", kBox}, {"po box", kBox}, {"post office box", kBox}, {"psc", kBox}, {"unit", kBox},
+    {"postfach", kBox}, {"apartado", kBox}, {"casella postale", kBox}, {"boîte postale", kBox},
+    {"apo", kMilitary}, {"fpo", kMilitary}, {"dpo", kMilitary},
+    {"street", kKind}, {"road", kKind}, {"avenue", kKind}, {"lane", kKind}, {"drive", kKind},
+    {"boulevard", kKind}, {"square", kKind}, {"terrace", kKind}, {"crescent", kKind}, {"st", kKind},
+    {"close", kKind}, {"court", kKind}, {"highway", kKind}, {"parkway", kKind},
+    {"zip", kZip}, {"zip code", kZip}, {"zipcode", kZip}, {"postcode", kZip}, {"postal code", kZip},
+    {"plz", kZip},
+};
+
+// Behind the name; the first ones are told from other words by being written small too.
+constexpr std::string_view kAfter[] = {
+    "street", "road", "avenue", "boulevard", "lane", "drive", "highway", "terrace", "crescent",
+    "parkway",
+    "st", "rd", "ave", "av", "blvd", "ln", "dr", "hwy", "ter", "pkwy", "ct", "court", "place",
+    "pl", "square", "sq",
+    "way", "close", "circle", "cir", "trail", "loop", "walk", "row", "alley", "hill", "hills",
+    "park", "grove",
+    "gardens", "green", "mews", "rise", "view", "heights", "path", "pike", "turnpike", "plaza",
+    "point", "ridge",
+    "run", "valley", "crossing", "crossroad", "bend", "bypass", "causeway", "cove", "coves",
+    "creek", "estate",
+    "expressway", "extension", "field", "fields", "flats", "ford", "forest", "forge", "forges",
+    "fork", "freeway",
+    "garden", "gateway", "glen", "harbor", "haven", "hollow", "island", "isle", "junction",
+    "key", "knoll", "lake",
+    "landing", "lodge", "mall", "manor", "meadow", "meadows", "mill", "mills", "mission",
+    "mount", "mountain",
+    "orchard", "oval", "overpass", "passage", "pine", "pines", "plain", "plains", "port",
+    "prairie", "radial",
+    "ramp", "ranch", "rapid", "rapids", "rest", "river", "route", "rue", "shoal", "shore",
+    "shores", "skyway",
+    "spring", "springs", "spur", "station", "stravenue", "stream", "summit", "throughway",
+    "trace", "track",
+    "trafficway", "tunnel", "union", "via", "viaduct", "village", "ville", "vista", "well",
+    "wells"};
+constexpr std::size_t kAfterPlain = 10;
+
+// Before the name.
+constexpr std::string_view kBefore[] = {
+    "rue", "avenue", "boulevard", "place", "chemin", "allée", "quai", "impasse", "via", "viale",
+    "piazza", "corso",
+    "vicolo", "largo", "strada", "calle", "avenida", "avda", "av", "paseo", "plaza", "carrer",
+    "camino", "ronda",
+    "rua", "travessa", "praça", "alameda", "estrada", "rodovia", "ul", "ulica", "aleja", "al",
+    "plac", "os", "ulice",
+    "náměstí", "trg", "cesta", "strada", "bulevardul", "calea", "улица", "ул", "проспект", "пр",
+    "οδός",
+    "λεωφόρος", "λεωφ", "πλατεία", "jalan", "jl", "rruga", "nám", "dr", "c/", "cami", "rúa",
+    "vico"};
+
+// Endings of a name that is a street's, where a number follows.
+constexpr std::string_view kEndings[] = {
+    "strasse", "straße", "str", "gasse", "weg", "platz", "allee", "gürtel", "damm", "ufer",
+    "steig", "graben",
+    "chaussee", "markt", "straat", "laan", "plein", "dijk", "kade", "gracht", "singel", "dreef",
+    "baan",
+    "gatan", "vägen", "gata", "gränd", "stigen", "torget", "vej", "gade", "stræde", "torv",
+    "allé", "boulevard",
+    "veien", "vegen", "gate", "gaten", "vei", "krogen", "katu", "tie", "kuja", "polku", "raitti",
+    "rinne", "ranta",
+    "kaari", "braut", "vegur", "götu", "stígur", "utca", "út", "útja", "tér", "tere", "rkp",
+    "körút", "sétány", "u", "ulica", "ulice",
+    "ova", "eva", "ská", "cesta", "tänav", "tee", "puiestee", "iela", "gatvė", "jalan",
+    "caddesi", "sokak",
+    "sokağı", "quadra", "vænget", "parken", "bakken", "haugen", "terrasse", "stien", "brekke"};
+
+// Endings that many a first name and plain word has too: these need more beside them.
+constexpr std::string_view kWeakEndings[] = {"tie", "gate", "ova", "eva", "tee", "str", "ring",
+    "berg", "dal"};
+
+constexpr std::string_view kNoNames[] = {
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november",
+    "december", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov",
+    "dec", "chapter",
+    "figure", "fig", "table", "section", "page", "step", "version", "act", "scene", "part",
+    "volume", "vol", "no",
+    "number", "day", "week", "level", "item", "question", "problem", "phase", "round", "game",
+    "season", "episode",
+    "article", "line", "python", "windows", "office", "monday", "tuesday", "wednesday",
+    "thursday", "friday",
+    "saturday", "sunday", "about", "over", "in", "at", "on", "and", "the", "for", "of", "from",
+    "to", "is", "are",
+    "was", "by", "with", "than", "or", "phone", "mobile", "tel", "fax", "desk", "card", "zip",
+    "ssn", "age", "id",
+    "i", "he", "she", "it", "we", "they", "you", "if", "so", "then", "each", "a", "an", "his",
+    "her", "its",
+    "their", "total", "call", "grade", "class", "room", "team", "group", "lot", "pay", "has",
+    "have", "had", "blocks", "block", "miles", "mile", "more", "other", "code"};
+// clang-format on
+
+// A capital, or a letter of Latin, Greek or Cyrillic beyond ASCII; signs such as × and ÷ are none.
+bool capital(const Scan& scan, std::size_t i) {
+    const auto c = (unsigned char)scan.at(i), next = (unsigned char)scan.at(i + 1);
+    if (c == 0xC3) return next < 0x9F && next != 0x97;
+    return is_upper(char(c)) || (c >= 0xC4 && c <= 0xD4);
+}
+bool letter(char c) {  // 0xC2 and 0xE2 begin signs: °, –, …
+    const auto byte = (unsigned char)c;
+    return is_alpha(c) || (byte >= 0x80 && byte != 0xC2 && byte != 0xE2) || c == '\'';
+}
+
+struct Word {
+    std::size_t start = 0, end = 0;
+    bool none() const { return start == end; }
+};
+
+std::string folded(const Scan& scan, Word w) {
+    std::string out(scan.text.substr(w.start, std::min<std::size_t>(w.end - w.start, 32)));
+    for (char& c : out) c = lower(c);
+    return out;
+}
+template <std::size_t N>
+bool one_of(const std::string& word, const std::string_view (&list)[N], std::size_t n = N) {
+    return std::find(list, list + n, word) != list + n;
+}
+
+// The word that ends before `at`, over one space, and a full stop of an abbreviation.
+Word word_before(const Scan& scan, std::size_t at) {
+    std::size_t end = at;
+    if (scan.before(end) != ' ') return {};
+    --end;
+    if (scan.before(end) == '.') --end;
+    std::size_t start = end;
+    while (start > 0 && end - start < 40 &&
+           (letter(scan.at(start - 1)) || scan.at(start - 1) == '-'))
+        --start;
+    return {start, end};
+}
+
+// The word behind `at`, over one space; ordinals and hyphens belong to it.
+Word word_after(const Scan& scan, std::size_t at) {
+    std::size_t start = at;
+    if (scan.at(start) == '.') ++start;
+    if (scan.at(start) != ' ') return {};
+    ++start;
+    std::size_t end = start;
+    while (end - start < 40 && (letter(scan.at(end)) || is_digit(scan.at(end)) ||
+                                scan.at(end) == '-' || scan.at(end) == '/'))
+        ++end;
+    return {start, end};
+}
+
+bool weak_ending(const std::string& word) {
+    for (const std::string_view ending : kWeakEndings)
+        if (word.ends_with(ending) && word != ending) return true;
+    return false;
+}
+
+bool street_ending(const std::string& word) {
+    for (const std::string_view ending : kEndings)
+        if (word.size() > ending.size() + 1 ? word.ends_with(ending) && ending.size() >= 3
+                                            : word == ending)
+            return true;
+    return false;
+}
+
+// A flat, a box: "Apt. 902", "Suite 510", "Box 8858"; its end, 0 for none.
+std::size_t flat_at(const Scan& scan, std::size_t i) {
+    for (const std::string_view word : {"apartment", "apt", "suite", "ste", "unit", "flat", "box",
+                                        "p.o. box", "po box", "floor", "piso"}) {
+        if (!scan.is_here(i, word)) continue;
+        std::size_t k = i + word.size();
+        if (scan.at(k) == '.') ++k;
+        if (scan.at(k) != ' ' && scan.at(k) != '#') continue;
+        while (scan.at(k) == ' ' || scan.at(k) == '#') ++k;
+        const std::size_t from = k;
+        while (k - from < 6 && is_alnum(scan.at(k))) ++k;
+        bool digit = false;
+        for (std::size_t d = from; d < k; ++d) digit |= is_digit(scan.at(d));
+        if (digit && !is_word(scan.at(k))) return k;
+    }
+    return 0;
+}
+
+// A postcode: 3 to 6 digits, two groups with a hyphen or space of at most 9; its end, 0 for none.
+std::size_t postcode_at(const Scan& scan, std::size_t i) {
+    std::size_t k = i, digits = 0;
+    while (is_alnum(scan.at(k)) && k - i < 7) digits += is_digit(scan.at(k)), ++k;
+    if (digits == 0 || is_word(scan.at(k))) return 0;
+    const std::size_t first = k - i;
+    if (digits < first && (first < 2 || first > 7 || !is_upper(scan.at(i)))) return 0;
+    if ((scan.at(k) == ' ' || scan.at(k) == '-') && is_alnum(scan.at(k + 1))) {
+        std::size_t second = k + 1;
+        while (is_alnum(scan.at(second)) && second - k < 6) ++second;
+        bool plain = true, digit = false;
+        for (std::size_t d = k + 1; d < second; ++d)
+            plain &= is_digit(scan.at(d)) || is_upper(scan.at(d)), digit |= is_digit(scan.at(d));
+        const std::size_t n = second - k - 1;
+        const bool more =
+            (scan.at(second) == ' ' || scan.at(second) == '-') && is_digit(scan.at(second + 1));
+        if (more && digit) return 0;  // a telephone number
+        if (plain && n <= 4 && first + n >= 5 && !is_word(scan.at(second)) &&
+            (digit || digits == 4))
+            return second;
+    }
+    return digits == first && first >= 3 && first <= 6 ? k : digits < first && first >= 5 ? k : 0;
+}
+
+// Where the address that has a core ending at `end` ends itself.
+std::size_t extend(const Scan& scan, std::size_t end) {
+    std::size_t last = end, i = end;
+    int unsure = 0;
+    for (int piece = 0; piece < 14; ++piece) {
+        std::size_t k = i;
+        int newlines = 0;
+        bool comma = false;
+        if (scan.at(k) == '.' &&
+            (scan.at(k + 1) == ' ' || scan.at(k + 1) == '\n' || scan.at(k + 1) == ',') &&
+            piece == 0)
+            ++k;
+        for (; k - i < 12; ++k) {
+            const char c = scan.at(k);
+            if (c == '\n') {
+                if (++newlines > 2) return last;
+            } else if (c == ',') {
+                comma = true;
+            } else if (c != ' ' && c != '\t' && c != '\r' &&
+                       !((c == '>' || c == '?' || c == '|') && newlines > 0)) {
+                break;
+            }
+        }
+        if (k == i) return last;
+        if (const std::size_t flat = flat_at(scan, k)) {
+            last = i = flat, unsure = 0;
+            continue;
+        }
+        if (is_digit(scan.at(k)) || (is_upper(scan.at(k)) && is_alnum(scan.at(k + 1)))) {
+            if (const std::size_t code = postcode_at(scan, k)) {
+                last = i = code, unsure = 0;
+                continue;
+            }
+            if (is_digit(scan.at(k))) return last;
+        }
+        if (!letter(scan.at(k)) && scan.at(k) != '(') return last;
+        std::size_t w = k + (scan.at(k) == '(');
+        while (w - k < 32 && (letter(scan.at(w)) || scan.at(w) == '-' || scan.at(w) == '.')) ++w;
+        if (scan.at(w) == ':' || scan.at(w) == '@' || scan.at(w) == '_') return last;
+        if (scan.at(w) == ')') ++w;
+        const bool name = capital(scan, k) || scan.at(k) == '(' || newlines > 0 || comma ||
+                          scan.is_here(k, "nan");
+        if (!name && unsure == 0) return last;
+        if (++unsure > 6) return last;
+        i = w;
+        if ((comma || newlines == 1) && capital(scan, k) && unsure <= 2) last = w;
+    }
+    return last;
+}
+
+void report(Scan& scan, std::size_t start, std::size_t end, double confidence) {
+    // A number or a flat directly before belongs to it.
+    std::size_t from = start;
+    if (scan.before(from) == ' ' && is_digit(scan.before(from - 1))) {
+        std::size_t k = from - 1;
+        while (k > 0 && from - k < 8 && is_digit(scan.at(k - 1))) --k;
+        if (!is_word(scan.before(k)) && from - k <= 7) from = k;
+    }
+    scan.add(from, extend(scan, end), "street_address", Sensitivity::confidential, confidence);
+}
+
+// 24 Clarke Avenue, 20 Rue Hsine Eloued; g is the last group of its chain.
+bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t chain_start) {
+    Word w = word_after(scan, g.end());
+    if (w.none()) return false;
+    const std::string first = folded(scan, w);
+    const bool before = one_of(first, kBefore);
+    if (!before && one_of(first, kNoNames)) return false;
+    bool all_capital = capital(scan, w.start) || is_digit(scan.at(w.start));
+    std::size_t end = w.end;
+    if (before) {
+        Word name = word_after(scan, w.end);
+        if (name.none() ||
+            (!capital(scan, name.start) && !capital(scan, w.start) && !capital(scan, name.end + 1)))
+            return false;
+        for (int k = 0; k < 4 && !name.none(); ++k) {
+            const std::string small = folded(scan, name);
+            const bool link = small == "de" || small == "du" || small == "la" || small == "des" ||
+                              small == "del" || small == "dei" || small == "da" || small == "do" ||
+                              small == "el" || small == "di" || small == "le" || small == "les";
+            if (flat_at(scan, name.start) || (!capital(scan, name.start) && !link)) break;
+            end = name.end;
+            name = word_after(scan, name.end);
+        }
+        report(scan, chain_start, end, 0.8);
+        return true;
+    }
+    for (int k = 0; k < 5; ++k) {
+        const Word next = word_after(scan, w.end);
+        if (next.none()) return false;
+        const std::string kind = folded(scan, next);
+        const bool plain = one_of(kind, kAfter, kAfterPlain);
+        const bool more = chain_start != g.start || scan.seen(kCue, chain_start, 40) ||
+                          scan.at(next.end) == ',' || scan.at(next.end) == '\n';
+        if (one_of(kind, kAfter) &&
+            (plain ? all_capital || k == 0 : more && all_capital && capital(scan, next.start))) {
+            report(scan, chain_start, next.end, plain ? 0.85 : 0.7);
+            return true;
+        }
+        if (one_of(kind, kNoNames)) return false;
+        all_capital &= capital(scan, next.start) || is_digit(scan.at(next.start));
+        w = next;
+    }
+    return false;
+}
+
+// Puruntie 82, Via dei Fiorentini 17, 5638 Aasa 43; g is the first group of its chain.
+bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
+    Word w = word_before(scan, g.start);
+    if (w.none() || w.end - w.start > 39) return false;
+    const std::string last = folded(scan, w);
+    if (one_of(last, kNoNames) || flat_at(scan, w.start)) return false;
+    // The name goes on backwards over capitals and small link words.
+    std::size_t start = w.start;
+    bool kind = street_ending(last) && g.n <= 4, named = capital(scan, w.start);
+    bool before = false;
+    Word back = w;
+    for (int k = 0; k < 5; ++k) {
+        const Word prior = word_before(scan, back.start);
+        if (prior.none()) break;
+        const std::string small = folded(scan, prior);
+        if (one_of(small, kBefore) &&
+            (capital(scan, prior.start) || scan.at(prior.end) == '.' || named)) {
+            before = true, start = prior.start;
+            break;
+        }
+        if (one_of(small, kNoNames)) break;
+        if (!capital(scan, prior.start) && small.size() > 4) break;
+        if (capital(scan, prior.start)) start = prior.start, named = true;
+        back = prior;
+    }
+    if (!named && !kind && !before) return false;
+    const char left = scan.before(start), left2 = start >= 2 ? scan.at(start - 2) : '\0';
+    // "1980 Indianapolis 500" is a year's, "5638 Aasa 43" an address.
+    const bool year = start >= 5 && is_digit(scan.at(start - 5)) &&
+                      !is_digit(scan.before(start - 5)) &&
+                      (scan.is_here(start - 5, "19") || scan.is_here(start - 5, "20"));
+    const bool number_before = left == ' ' && is_digit(left2) && !year;
+    const bool flat_behind =
+        flat_at(scan, word_after(scan, end).start) != 0 ||
+        (scan.at(end) == '\n' && flat_at(scan, end + 1 + (scan.at(end + 1) == ' ')) != 0);
+    const bool cue = scan.seen(kCue, start, 24);
+    if (kind || before) {
+        const bool more = cue || number_before || flat_behind;
+        if ((!named || (!before && weak_ending(last))) && !more) return false;
+        report(scan, start, end, 0.8);
+        return true;
+    }
+    if (!number_before && !flat_behind && !cue) return false;
+    report(scan, start, end, number_before || flat_behind ? 0.7 : 0.6);
+    return true;
+}
+
+void on_chain(Scan& scan, const Chain& chain) {
+    const Chain::Group& first = chain.groups[0];
+    const Chain::Group& last = chain.groups[chain.n - 1];
+    if (chain.n > 3) return;
+    const char left = scan.before(first.start);
+    if (is_word(left) || left == '$' || left == '.' || left == '#' || left == '=') return;
+    std::size_t end = last.end();
+    if (chain.glued) {  // 12a, 2nd
+        if (chain.n == 1 && is_alpha(scan.at(end)) && !is_word(scan.at(end + 1)))
+            ++end;
+        else
+            return;
+    }
+    if (scan.seen(kZip, first.start, 12) && postcode_at(scan, first.start))
+        return scan.add(first.start, postcode_at(scan, first.start), "zip_code",
+                        Sensitivity::internal, 0.7);
+    if (first.n <= 5 && street_then_number(scan, first, chain.n == 1 ? end : first.end())) return;
+    if (last.n <= 6)
+        number_then_street(scan, last,
+                           chain.n > 1 && chain.groups[0].n <= 6 ? first.start : last.start);
+}
+
+// A kind of street behind a name without a number: "on Tarsicio Isle Street".
+void named_street(Scan& scan, std::size_t start, std::size_t end) {
+    if (!capital(scan, start) && !scan.seen(kCue, start, 40)) return;
+    Word w = word_before(scan, start);
+    std::size_t from = start;
+    for (int k = 0; k < 4 && !w.none() && capital(scan, w.start); ++k) {
+        if (one_of(folded(scan, w), kNoNames)) break;
+        from = w.start;
+        w = word_before(scan, w.start);
+    }
+    if (from == start || w.none()) return;
+    const std::string link = folded(scan, w);
+    if (link != "on" && link != "at" && link != "in" && link != "to" && link != "near" &&
+        link != "of" && link != "and")
+        return;
+    if (!capital(scan, start) || scan.seen(kCue, from, 32))
+        scan.add(from, extend(scan, end), "street_address", Sensitivity::confidential, 0.5);
+}
+
+void on_keyword(Scan& scan, std::size_t start, std::size_t end, std::uint8_t group) {
+    if (group == kKind) return named_street(scan, start, end);
+    if (group == kMilitary) {  // APO AA 13319
+        if (scan.at(end) != ' ' || !is_alpha(scan.at(end + 1)) || scan.at(end + 3) != ' ' ||
+            !is_digit(scan.at(end + 4)))
+            return;
+        std::size_t from = start;  // "USNS Mueller" stands on the line before
+        if (scan.before(from) == '\n' || scan.before(from) == ' ') {
+            --from;
+            while (from > 0 && start - from < 48 && scan.at(from - 1) != '\n' &&
+                   scan.at(from - 1) != ',' && scan.at(from - 1) != ':')
+                --from;
+            if (!scan.is_here(from, "us") && !scan.is_here(from, "psc") &&
+                !scan.is_here(from, "unit")) {
+                const std::size_t ship = scan.text.substr(from, start - from).find("US");
+                from = ship == std::string_view::npos ? start : from + ship;
+            }
+        }
+        return scan.add(from, end + 9 <= scan.text.size() ? end + 9 : end + 4, "street_address",
+                        Sensitivity::confidential, 0.85);
+    }
+    if (group == kFlat) {
+        const std::size_t stop = flat_at(scan, start);
+        if (stop != 0)
+            scan.add(start, extend(scan, stop), "street_address", Sensitivity::confidential, 0.55);
+        return;
+    }
+    if (group != kBox) return;
+    std::size_t stop = 0;
+    if (scan.is_here(start, "p") && scan.at(start + 1) == '.')
+        stop = flat_at(scan, start);
+    else if (scan.is_here(start, "po box"))
+        stop = flat_at(scan, start);
+    else {  // PSC 0725, Box 6031 · Unit 7349 Box 6067 · Postfach 12
+        std::size_t k = end;
+        if (scan.at(k) != ' ') return;
+        ++k;
+        const std::size_t from = k;
+        while (k - from < 6 && is_digit(scan.at(k))) ++k;
+        if (k == from) return;
+        const bool home = scan.is_here(start, "psc") || scan.is_here(start, "unit");
+        std::size_t box = k;
+        while (scan.at(box) == ' ' || scan.at(box) == ',') ++box;
+        const std::size_t boxed = scan.is_here(box, "box") ? flat_at(scan, box) : 0;
+        stop = boxed ? boxed : home ? 0 : k;
+    }
+    if (stop != 0) report(scan, start, stop, 0.85);
+}
+
+}  // namespace
+
+extern const Detector detector_street_address;
+const Detector detector_street_address = {.name = "street_address",
+                                          .entities = kEntities,
+                                          .keywords = kKeywords,
+                                          .on_keyword = on_keyword,
+                                          .on_chain = on_chain};
+
+}  // namespace hearth::route

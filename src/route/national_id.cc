@@ -1,0 +1,92 @@
+#include "route/national_id.h"
+
+#include <algorithm>
+
+namespace hearth::route {
+namespace {
+
+constexpr std::size_t kCompactMax = 24;
+constexpr std::size_t kContextBytes = 80;
+
+struct Compact {
+    char text[kCompactMax];
+    std::size_t n = 0;
+};
+
+// Where the shape that begins at start ends; 0 where the text is not of it.
+std::size_t match(const Scan& scan, std::size_t start, const char* shape, Compact& out) {
+    std::size_t i = start;
+    out.n = 0;
+    for (const char* s = shape; *s; ++s, ++i) {
+        const char c = scan.at(i);
+        const bool fits = *s == 'd'   ? is_digit(c)
+                          : *s == 'L' ? is_alpha(c)
+                          : *s == 'A' ? is_alnum(c)
+                                      : c == *s;
+        if (fits) {
+            if (*s == 'd' || *s == 'L' || *s == 'A')
+                out.text[out.n++] = is_lower(c) ? char(c - 32) : c;
+            continue;
+        }
+        if (*s != ' ' || c != '\xC2' || scan.at(i + 1) != '\xA0') return 0;
+        ++i;
+    }
+    return i;
+}
+
+// The span is no part of a longer number or name.
+bool stands_free(const Scan& scan, std::size_t start, std::size_t end) {
+    const char left = scan.before(start);
+    if (is_word(left)) return false;
+    if ((left == '-' || left == '.' || left == '/' || left == '+') && start >= 2 &&
+        is_alnum(scan.at(start - 2)))
+        return false;
+    const char right = scan.at(end), next = scan.at(end + 1);
+    if (is_word(right)) return false;
+    if ((right == '-' || right == '/') && is_alnum(next)) return false;
+    return right != '.' || !is_digit(next);
+}
+
+std::size_t leading_digits(const char* shape) {
+    std::size_t n = 0;
+    while (shape[n] == 'd') ++n;
+    return n;
+}
+
+void try_row(Scan& scan, std::size_t start, const NationalId& row) {
+    Compact compact;
+    const std::size_t end = match(scan, start, row.shape, compact);
+    if (end == 0 || !stands_free(scan, start, end)) return;
+    if (row.holds && !row.holds({compact.text, compact.n})) return;
+    const bool named = scan.around(row.group, start, end, kContextBytes);
+    if (!named && !row.alone) return;
+    scan.add(start, end, row.entity, Sensitivity::restricted, named ? 0.95 : 0.7);
+}
+
+}  // namespace
+
+void find_ids(Scan& scan, const Chain& chain, std::span<const NationalId> rows) {
+    for (std::size_t g = 0; g < chain.n; ++g)
+        for (const NationalId& row : rows)
+            if (leading_digits(row.shape) == chain.groups[g].n)
+                try_row(scan, chain.groups[g].start, row);
+}
+
+void find_ids(Scan& scan, std::size_t token, std::span<const NationalId> rows) {
+    for (const NationalId& row : rows)
+        if (row.shape[0] != 'd') try_row(scan, token, row);
+}
+
+bool is_date(std::string_view year, std::string_view month, std::string_view day) {
+    const auto number = [](std::string_view digits) {
+        int value = 0;
+        for (const char c : digits) value = value * 10 + (c - '0');
+        return value;
+    };
+    constexpr int kDays[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    const int m = number(month), d = number(day);
+    if (m < 1 || m > 12 || d < 1 || d > kDays[m - 1]) return false;
+    return year.size() != 4 || (number(year) >= 1850 && number(year) <= 2100);
+}
+
+}  // namespace hearth::route
