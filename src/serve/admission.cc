@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "net/http_server.h"
 #include "serve/exchange.h"
+#include "serve/key_api.h"
 #include "serve/limits.h"
 
 namespace hearth::serve {
@@ -87,18 +88,28 @@ const chat::Route* route_of(std::string_view path, const chat::Dialect** dialect
     return nullptr;
 }
 
+// "GET, HEAD, POST" holds the method as a word.
+bool is_among(const std::string& method, std::string_view methods) {
+    const std::size_t at = methods.find(method);
+    const bool whole = method == "GET" || method == "HEAD" || method == "POST";
+    return whole && at != std::string_view::npos;
+}
+
 std::optional<net::HttpResponse> refusal_of_route(const net::HttpRequest& head,
                                                   const AdmissionRules& rules,
                                                   std::int64_t n_open) {
     const chat::Route* const generates = route_of(head.path);
     const bool gets = is_get_path(head.path);
-    if (!generates && !gets)
+    const char* const api_methods = key_api_methods(head.path);
+    if (!generates && !gets && !api_methods)
         return error_response(head.path, {.kind = ErrorKind::not_found,
-                                          .message = "no route " + head.path +
+                                          .message = "there is no " + head.path.substr(0, 200) +
                                                      "; see docs/INTERFACE.md for what is served"});
     if (head.method == "OPTIONS") return preflight(head);
     if (gets && head.method != "GET" && head.method != "HEAD")
         return method_refusal(head.path, "GET, HEAD");
+    if (api_methods && !is_among(head.method, api_methods))
+        return method_refusal(head.path, api_methods);
     if (generates && head.method != generates->method)
         return method_refusal(head.path, generates->method);
     if (generates && n_open >= rules.n_open_max)
@@ -108,6 +119,37 @@ std::optional<net::HttpResponse> refusal_of_route(const net::HttpRequest& head,
                                           "try again shortly",
                                           n_open),
                         .retry_after_s = kRetryAfterS});
+    return std::nullopt;
+}
+
+net::HttpResponse unauthorized(std::string_view path, const Error& error) {
+    auto response = error_response(path, error);
+    if (response.status == 401)
+        response.headers.add("WWW-Authenticate", "Bearer error=\"invalid_token\"");
+    return response;
+}
+
+// Health is for those who watch from outside, and a preflight never carries a key.
+bool is_open(const net::HttpRequest& head) {
+    return head.path == "/health" || head.path == "/v1/health" || head.method == "OPTIONS";
+}
+
+// Who asks, whether there is such a route, and what that caller may do there.
+std::optional<net::HttpResponse> refusal_of_caller(const net::HttpRequest& head,
+                                                   const AdmissionRules& rules, std::int64_t n_open,
+                                                   Gate& gate, Admitted& admitted) {
+    if (is_open(head)) return refusal_of_route(head, rules, n_open);
+    auto entry = gate.caller_of(head);
+    // A stranger does not even learn which routes there are.
+    if (!entry) return unauthorized(head.path, entry.error());
+    if (auto refusal = refusal_of_route(head, rules, n_open)) return refusal;
+    if (Status ok = Gate::may_enter(entry->caller, head); !ok)
+        return error_response(head.path, ok.error());
+    admitted.caller = std::move(entry->caller);
+    if (!route_of(head.path) || !admitted.caller.has_key()) return std::nullopt;
+    auto ticket = gate.quota().admit(admitted.caller.key_id, entry->limits);
+    if (!ticket) return error_response(head.path, ticket.error());
+    admitted.ticket = std::move(*ticket);
     return std::nullopt;
 }
 
@@ -145,18 +187,21 @@ void add_common(const net::HttpRequest& head, const std::string& request_id,
         headers.add("Access-Control-Allow-Origin", std::string(*origin));
         headers.add("Access-Control-Expose-Headers",
                     "x-request-id, x-hearth-request-id, x-hearth-route, x-hearth-model, "
-                    "x-hearth-reason, x-hearth-decision, retry-after");
+                    "x-hearth-reason, x-hearth-decision, x-hearth-quota-warning, retry-after, "
+                    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+                    "x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
+                    "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
         headers.add("Vary", "Origin");
     }
 }
 
 std::optional<net::HttpResponse> admit(const net::HttpRequest& head, const AdmissionRules& rules,
-                                       std::int64_t n_open) {
+                                       std::int64_t n_open, Gate* gate, Admitted* admitted) {
     const auto host = head.headers.find("host");
     const auto origin = head.headers.find("origin");
     const bool foreign_page = origin && !is_allowed_origin(*origin, rules);
     std::optional<net::HttpResponse> response;
-    if (!head.from_unix_socket && host && !is_own_name(*host, rules))
+    if (!head.from_unix_socket && !rules.any_host && host && !is_own_name(*host, rules))
         response = error_response(
             head.path, forbidden(format("host {} is not a name of this server; call it by "
                                         "127.0.0.1, localhost, or a name in serve.host_names",
@@ -164,6 +209,8 @@ std::optional<net::HttpResponse> admit(const net::HttpRequest& head, const Admis
     else if (foreign_page)
         response =
             error_response(head.path, forbidden("pages of this origin may not call this server"));
+    else if (gate && admitted)
+        response = refusal_of_caller(head, rules, n_open, *gate, *admitted);
     else
         response = refusal_of_route(head, rules, n_open);
     // A foreign page learns nothing, not even why.

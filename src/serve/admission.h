@@ -1,5 +1,5 @@
-// Admission: what can be said from the headers alone, before a body is read. Pure but for one
-// count, and the id that a refusal gets.
+// Admission: what can be said from the headers alone, before a body is read: host and origin, then
+// who asks (gate.h), then the route, then what that caller may do there and has left.
 #pragma once
 
 #include <optional>
@@ -8,6 +8,7 @@
 
 #include "chat/dialect.h"
 #include "net/http.h"
+#include "serve/gate.h"
 #include "serve/limits.h"
 
 namespace hearth::serve {
@@ -15,13 +16,16 @@ namespace hearth::serve {
 struct AdmissionRules {
     // Host names a browser may use for us besides loopback's (DNS rebinding: any other is refused).
     std::vector<std::string> host_names;
+    bool any_host = false;  // callers may use any name; pages may not
     std::int64_t n_open_max = kOpenRequestsMax;
 };
 
-// A refusal, or nothing: 403 for foreign hosts and origins, 404, 405, 503 when n_open is at the
-// limit.
+// A refusal, or nothing: 403 for foreign hosts and origins, 401, 404, 405, 403 for what the caller
+// may not do, 503 when n_open is at the limit, 429 for the key's. What is admitted is in
+// `admitted`. gate: nullptr where everybody is the local operator.
 std::optional<net::HttpResponse> admit(const net::HttpRequest& head, const AdmissionRules& rules,
-                                       std::int64_t n_open);
+                                       std::int64_t n_open, Gate* gate = nullptr,
+                                       Admitted* admitted = nullptr);
 
 // The generation route of a path; nullptr if it is none.
 const chat::Dialect* dialect_of(std::string_view path);

@@ -63,30 +63,41 @@ void write_virtual(JsonWriter& out, const char* name, std::int64_t created_s) {
         .end_object();
 }
 
+// A target is asked for by its label, or by its model's name alone; its tier must be the key's too.
+bool may_ask_for(const Scopes& scopes, const route::Target& target) {
+    return scopes.tiers.has(target.tier) &&
+           (scopes.allows_model(route::label_of(target)) || scopes.allows_model(target.model));
+}
+
 }  // namespace
 
-std::string models_json(const Places& places, std::int64_t created_s) {
+std::string models_json(const Places& places, std::int64_t created_s, const Scopes& scopes) {
     JsonWriter out;
     out.begin_object().field("object", "list").key("data").begin_array();
     const auto targets = places.targets();
-    for (std::size_t i = 0; i < targets.size(); ++i)
-        write_model(out, places, targets, i, created_s);
-    for (const char* name : route::kVirtualModels) write_virtual(out, name, created_s);
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        if (may_ask_for(scopes, targets[i])) write_model(out, places, targets, i, created_s);
+    }
+    for (const char* name : route::kVirtualModels) {
+        if (scopes.allows_model(name)) write_virtual(out, name, created_s);
+    }
     out.end_array().end_object();
     return out.take();
 }
 
-Result<std::string> model_json(const Places& places, std::string_view id, std::int64_t created_s) {
+Result<std::string> model_json(const Places& places, std::string_view id, std::int64_t created_s,
+                               const Scopes& scopes) {
     JsonWriter out;
     for (const char* name : route::kVirtualModels) {
-        if (id == name) {
+        if (id == name && scopes.allows_model(name)) {
             write_virtual(out, name, created_s);
             return out.take();
         }
     }
     const auto targets = places.targets();
     for (std::size_t i = 0; i < targets.size(); ++i) {
-        if (id == route::label_of(targets[i]) || id == targets[i].model) {
+        if ((id == route::label_of(targets[i]) || id == targets[i].model) &&
+            may_ask_for(scopes, targets[i])) {
             write_model(out, places, targets, i, created_s);
             return out.take();
         }
@@ -95,7 +106,7 @@ Result<std::string> model_json(const Places& places, std::string_view id, std::i
                                              json_text(id.substr(0, 200))));
 }
 
-std::string metrics_text(const House& house) {
+std::string metrics_text(const House& house, const Gate* gate) {
     engine::EngineStats sum;
     const auto targets = house.places.targets();
     for (std::size_t i = 0; i < targets.size() && house.places.is_local(i); ++i) {
@@ -112,7 +123,7 @@ std::string metrics_text(const House& house) {
         sum.output_tokens_total += s.output_tokens_total;
     }
     const double share = sum.n_blocks ? double(sum.n_blocks_used) / double(sum.n_blocks) : 0.0;
-    return house.metrics.print({
+    std::string text = house.metrics.print({
         {"hearth_open_requests", "Requests between their headers and their end.",
          double(house.metrics.open_requests)},
         {"hearth_sequences_running", "Sequences that step together.", double(sum.n_running)},
@@ -126,6 +137,8 @@ std::string metrics_text(const House& house) {
         {"hearth_engine_output_tokens_total", "Tokens generated since start, wanted or not.",
          double(sum.output_tokens_total), "counter"},
     });
+    if (gate) gate->print(text);
+    return text;
 }
 
 }  // namespace hearth::serve

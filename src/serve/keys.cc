@@ -68,24 +68,6 @@ Result<Fd> lock_file(const std::string& path) {
     return fd;
 }
 
-Result<Key*> find(KeyFile& file, std::string_view wanted) {
-    Key* found = nullptr;
-    std::vector<std::string> names;
-    for (Key& key : file.keys) {
-        if (key.id == wanted) return &key;
-        if (key.revoked_s) continue;
-        names.push_back(key.name);
-        if (key.name != wanted) continue;
-        if (found)
-            return fail(ErrorKind::invalid_request,
-                        format("two keys are called {}; say which by its id, {} or {}",
-                               shown_name(wanted), found->id, key.id));
-        found = &key;
-    }
-    if (found) return found;
-    return fail(ErrorKind::not_found, not_found_text("key", wanted, names));
-}
-
 Result<User*> find_user(KeyFile& file, const std::string& name) {
     std::vector<std::string> names;
     for (User& user : file.users) {
@@ -115,6 +97,11 @@ Status check_owner(const KeyFile& file, const Key& key) {
                            "role`",
                            shown_name(key.owner), name_of(owner->role), name_of(*key.role)));
     return {};
+}
+
+Result<Key*> find(KeyFile& file, std::string_view wanted) {
+    HEARTH_TRY(const Key* key, find_key(file, wanted));
+    return &file.keys[std::size_t(key - file.keys.data())];
 }
 
 constexpr const char* kHowToGetOne =
@@ -149,6 +136,24 @@ Result<const Key*> KeySnapshot::check(std::string_view token, std::int64_t now_s
                    "new one",
                    key->id, time_text(*fits->expires_s)));
     return key;
+}
+
+Result<const Key*> find_key(const KeyFile& file, std::string_view wanted) {
+    const Key* found = nullptr;
+    std::vector<std::string> names;
+    for (const Key& key : file.keys) {
+        if (key.id == wanted) return &key;
+        if (key.revoked_s) continue;
+        names.push_back(key.name);
+        if (key.name != wanted) continue;
+        if (found)
+            return fail(ErrorKind::invalid_request,
+                        format("two keys are called {}; say which by its id, {} or {}",
+                               shown_name(wanted), found->id, key.id));
+        found = &key;
+    }
+    if (found) return found;
+    return fail(ErrorKind::not_found, not_found_text("key", wanted, names));
 }
 
 KeyStore::KeyStore(std::string state_folder, const Clock& clock)

@@ -45,6 +45,10 @@ struct IssuedKey {
     Secret token;
 };
 
+// An id, or a name that only one key has which is not revoked. Errors: not_found; invalid_request
+// where two keys have it.
+Result<const Key*> find_key(const KeyFile& file, std::string_view wanted);
+
 class KeyStore {
   public:
     explicit KeyStore(std::string state_folder, const Clock& clock = system_clock());

@@ -11,21 +11,37 @@
 
 #include "base/ids.h"
 #include "serve/http_exchange.h"
+#include "serve/key_api.h"
 #include "serve/limits.h"
 
 namespace hearth::serve {
 namespace {
 
+// Local answers go on without the broker, so the status stays 200; what does not go on is said.
+std::string health_json(const House& house) {
+    JsonWriter w;
+    const bool gone = house.metrics.broker_alive && !house.metrics.broker_alive();
+    w.begin_object().field("status", gone ? "degraded" : "ok").field("version", HEARTH_VERSION);
+    if (gone)
+        w.field("egress",
+                "the egress broker ended: nothing can leave this machine and no checkpoint is "
+                "signed until hearth is restarted");
+    return w.end_object().take();
+}
+
 class ServerImpl final : public Server {
   public:
-    ServerImpl(House& house, std::vector<net::Listener> listeners, const AdmissionRules& rules)
-        : house_(house), rules_(rules), started_s_(house.clock.wall_ns() / kNsPerS) {
+    ServerImpl(House& house, std::vector<net::Listener> listeners, const AdmissionRules& rules,
+               Gate* gate)
+        : house_(house), rules_(rules), gate_(gate), started_s_(house.clock.wall_ns() / kNsPerS) {
         net::Handlers handlers;
         // Counted from here on, on the one io thread, so that the bound is exact.
         handlers.on_head = [this](net::HttpRequest& head) {
-            auto refusal = admit(head, rules_, house_.metrics.open_requests);
-            if (!refusal && dialect_of(head.path))
-                head.held = std::make_shared<OpenRequest>(house_.metrics);
+            auto who = std::make_shared<Admitted>();
+            auto refusal = admit(head, rules_, house_.metrics.open_requests, gate_, who.get());
+            if (refusal) return refusal;
+            if (dialect_of(head.path)) who->open = std::make_unique<OpenRequest>(house_.metrics);
+            head.held = std::move(who);
             return refusal;
         };
         handlers.on_request = [this](net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
@@ -50,6 +66,7 @@ class ServerImpl final : public Server {
     void on_request(net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
         if (const chat::Dialect* dialect = dialect_of(request.path))
             return generate(*dialect, std::move(request), std::move(reply));
+        if (key_api_methods(request.path)) return manage_keys(std::move(request), std::move(reply));
         net::HttpResponse response = answer(request);
         add_common(request, random_id("req-"), response.headers);
         reply->send(std::move(response));
@@ -70,13 +87,36 @@ class ServerImpl final : public Server {
                  .retry_after_s = kRetryAfterS});
     }
 
+    void manage_keys(net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
+        const auto shared = std::make_shared<net::HttpRequest>(std::move(request));
+        const auto send = [shared, reply](net::HttpResponse response) {
+            add_common(*shared, random_id("req-"), response.headers);
+            reply->send(std::move(response));
+        };
+        if (!gate_)
+            return send(error_response(shared->path, {.kind = ErrorKind::not_found,
+                                                      .message = "this server keeps no keys"}));
+        // The server may be gone when this runs; the gate, like the house, is not.
+        const bool posted = house_.prep.post([gate = gate_, shared, send] {
+            send(key_api(gate->keys(), gate->quota(), admitted(*shared)->caller, *shared,
+                         gate->on_event));
+        });
+        if (!posted)
+            send(error_response(shared->path, {.kind = ErrorKind::overloaded,
+                                               .message = "the machine is busy; try again shortly",
+                                               .retry_after_s = kRetryAfterS}));
+    }
+
     net::HttpResponse answer(const net::HttpRequest& request) {
+        const Admitted* const who = admitted(request);
+        const Scopes scopes = who ? who->caller.scopes : Scopes{};
         if (request.path == "/health" || request.path == "/v1/health")
-            return json_response(200, R"({"status":"ok","version":")" HEARTH_VERSION R"("})");
+            return json_response(200, health_json(house_));
         if (request.path == "/v1/models")
-            return json_response(200, models_json(house_.places, started_s_));
+            return json_response(200, models_json(house_.places, started_s_, scopes));
         if (request.path == "/metrics") {
-            net::HttpResponse response{.status = 200, .headers = {}, .body = metrics_text(house_)};
+            net::HttpResponse response{
+                .status = 200, .headers = {}, .body = metrics_text(house_, gate_)};
             response.headers.add("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
             return response;
         }
@@ -89,7 +129,8 @@ class ServerImpl final : public Server {
             return response;
         }
         constexpr std::string_view kModels = "/v1/models/";
-        auto body = model_json(house_.places, request.path.substr(kModels.size()), started_s_);
+        auto body =
+            model_json(house_.places, request.path.substr(kModels.size()), started_s_, scopes);
         return body ? json_response(200, std::move(*body))
                     : error_response(request.path, body.error());
     }
@@ -115,6 +156,7 @@ class ServerImpl final : public Server {
 
     House& house_;
     const AdmissionRules rules_;
+    Gate* const gate_;
     const std::int64_t started_s_;
     std::mutex mutex_;  // guards open_
     std::condition_variable_any wake_;
@@ -126,8 +168,8 @@ class ServerImpl final : public Server {
 }  // namespace
 
 std::unique_ptr<Server> Server::start(House& house, std::vector<net::Listener> listeners,
-                                      const AdmissionRules& rules) {
-    return std::make_unique<ServerImpl>(house, std::move(listeners), rules);
+                                      const AdmissionRules& rules, Gate* gate) {
+    return std::make_unique<ServerImpl>(house, std::move(listeners), rules, gate);
 }
 
 }  // namespace hearth::serve

@@ -13,18 +13,21 @@ namespace hearth::serve {
 
 class Server {
   public:
-    // Requires: the house outlives the server.
+    // Requires: the house and the gate outlive the server. gate: nullptr where everybody is the
+    // local operator.
     static std::unique_ptr<Server> start(House& house, std::vector<net::Listener> listeners,
-                                         const AdmissionRules& rules);
+                                         const AdmissionRules& rules, Gate* gate = nullptr);
     virtual ~Server() = default;
     // Stops accepting and lets answers finish until the deadline. True if none was cut.
     virtual bool drain(std::int64_t deadline_ms) = 0;
 };
 
 // Bodies of the plain endpoints.
-std::string models_json(const Places& places, std::int64_t created_s);
+// scopes: of the caller; models that it may not ask for are not listed.
+std::string models_json(const Places& places, std::int64_t created_s, const Scopes& scopes = {});
 // Errors: not_found.
-Result<std::string> model_json(const Places& places, std::string_view id, std::int64_t created_s);
-std::string metrics_text(const House& house);
+Result<std::string> model_json(const Places& places, std::string_view id, std::int64_t created_s,
+                               const Scopes& scopes = {});
+std::string metrics_text(const House& house, const Gate* gate = nullptr);
 
 }  // namespace hearth::serve
