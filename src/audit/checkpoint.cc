@@ -1,9 +1,9 @@
 #include "audit/checkpoint.h"
 
 #include <algorithm>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "audit/hash.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
@@ -16,10 +16,6 @@ constexpr std::size_t kSlotChars = 64;   // "journal-63" has 10
 constexpr std::size_t kChainChars = 32;  // 128 random bits
 // A line of to_json() has about 700 bytes.
 constexpr std::size_t kJsonBytes = 4096;
-
-std::string_view text_of(const Digest& digest) {
-    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
 
 bool is_slot(std::string_view text) {
     const auto allowed = [](char c) {
@@ -43,12 +39,6 @@ std::string bytes_at(const Json& json, const char* name, std::size_t n) {
     if (it == json.end() || !it->is_string()) return {};
     const Result<std::string> bytes = from_hex(it->get_ref<const std::string&>());
     return bytes && bytes->size() == n ? *bytes : std::string();
-}
-bool digest_at(const Json& json, const char* name, Digest& to) {
-    const std::string bytes = bytes_at(json, name, to.size());
-    if (bytes.empty()) return false;
-    std::memcpy(to.data(), bytes.data(), to.size());
-    return true;
 }
 std::string text_at(const Json& json, const char* name) {
     const auto it = json.find(name);
@@ -135,7 +125,8 @@ Result<SignedCheckpoint> parse_checkpoint(std::string_view json) {
     HEARTH_CHECK_OK(check_request(r));
     if (checkpoint.n_connections < 0 || checkpoint.counter < 0)
         return malformed("a count is missing, negative or no whole number");
-    if (!digest_at(object, "head", r.head) || !digest_at(object, "root", r.root))
+    if (!digest_from_hex(text_at(object, "head"), r.head) ||
+        !digest_from_hex(text_at(object, "root"), r.root))
         return malformed("head and root are 64 hex digits");
     if (object.contains("signature")) {
         checkpoint.key = bytes_at(object, "key", kPublicKeyBytes);

@@ -9,6 +9,11 @@
 // A full queue fails the record at once (`overloaded`) instead of waiting: a decision that cannot
 // be written must not be carried out.
 //
+// The chain's checkpoints: every kSealEvery entries, and when writing pauses, the thread hands
+// where the chain stands to the sealer, a thread that asks the signer, and goes on writing; the
+// answer comes back through the queue as an entry. A record is acknowledged when it is written,
+// signed or not: the signature says later that it was there.
+//
 // Timers run on the steady clock, not on the Clock parameter: safety against power loss must not
 // depend on a clock that a test holds still. Stamps come from the parameter.
 #include "journal/journal.h"
@@ -19,15 +24,19 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
 
 #include "base/check.h"
+#include "base/crypto.h"
 #include "base/format.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "journal/limits.h"
 #include "journal/row.h"
+#include "journal/sealer.h"
 #include "journal/writer.h"
 
 namespace hearth::journal {
@@ -47,8 +56,14 @@ struct Rejection {
 
 class ThreadedJournal final : public Journal {
   public:
-    ThreadedJournal(std::unique_ptr<Writer> writer, const Clock& clock)
-        : writer_(std::move(writer)), clock_(clock), thread_([this] { run(); }) {}
+    ThreadedJournal(std::unique_ptr<Writer> writer, JournalOptions options, std::string digest_key,
+                    const Clock& clock)
+        : options_(std::move(options)),
+          digest_key_(digest_key),
+          writer_(std::move(writer)),
+          sealer_(options_.signer),
+          clock_(clock),
+          thread_([this] { run(); }) {}
     ~ThreadedJournal() override {
         {
             const std::lock_guard lock(mutex_);
@@ -71,6 +86,12 @@ class ThreadedJournal final : public Journal {
         push(std::move(record), std::move(on_written), kQueueRecords);
     }
     Status flush() override;
+    void release_signer() override;
+    std::string prompt_digest(std::string_view text) const override {
+        CanonicalForm form("hearth-prompt-digest-v1");
+        form.text(text);
+        return audit::hex_of(digest_key_.of(form.bytes()));
+    }
 
   private:
     void push(Record record, Done done, std::size_t n_max);
@@ -79,10 +100,25 @@ class ThreadedJournal final : public Journal {
     void wait(std::unique_lock<std::mutex>& lock);
     void write(std::vector<Item> batch);
     void keep_house();
+    void keep_files();
+    void keep_seals();
+    void begin();
+    void end();
+    void seal();
+    void push_own(const char* event, std::string json);
+    void write_own(const char* event, std::string json);
+    CheckpointRequest request_here() const;
+    std::int64_t n_served() const { return options_.n_served ? options_.n_served() : 0; }
+
+    const JournalOptions options_;
+    const audit::HmacSha256 digest_key_;
 
     // Owned by the journal thread.
     std::unique_ptr<Writer> writer_;
-    std::optional<Steady::time_point> sync_due_, checkpoint_due_;
+    std::optional<Steady::time_point> sync_due_, checkpoint_due_, seal_due_;
+    Steady::time_point heartbeat_due_, retire_due_;
+    std::int64_t n_unsealed_ = 0;  // records since the last checkpoint was asked for
+    Sealer sealer_;
 
     const Clock& clock_;
     std::mutex mutex_;  // guards what follows; held for moves only
@@ -94,6 +130,8 @@ class ThreadedJournal final : public Journal {
     std::int64_t last_wall_ns_ = 0;
     std::optional<Error> first_error_;  // since the last flush()
     bool stop_ = false;
+    bool release_ = false, released_ = false;  // asked to let go of the signer; did
+    bool sealed_ = false;                      // the sealer has an answer
 
     std::thread thread_;  // last: it uses all of the above
 };
@@ -144,17 +182,19 @@ Status ThreadedJournal::flush() {
 }
 
 void ThreadedJournal::wait(std::unique_lock<std::mutex>& lock) {
-    const auto something = [&] { return stop_ || !queue_.empty() || !rejections_.empty(); };
-    std::optional<Steady::time_point> due = sync_due_;
-    if (checkpoint_due_ && (!due || *checkpoint_due_ < *due)) due = checkpoint_due_;
-    if (due)
-        wake_.wait_until(lock, *due, something);
-    else
-        wake_.wait(lock, something);
+    const auto something = [&] {
+        return (stop_ && !sealer_.busy()) || !queue_.empty() || !rejections_.empty() || sealed_ ||
+               (release_ && !released_ && !sealer_.busy());
+    };
+    Steady::time_point due = std::min(heartbeat_due_, retire_due_);
+    for (const auto& timer : {sync_due_, checkpoint_due_, seal_due_})
+        if (timer) due = std::min(due, *timer);
+    wake_.wait_until(lock, due, something);
 }
 
 void ThreadedJournal::run() {
     ::pthread_setname_np(::pthread_self(), "journal");
+    begin();
     for (;;) {
         std::vector<Item> batch;
         std::vector<Rejection> rejections;
@@ -168,7 +208,8 @@ void ThreadedJournal::run() {
                 queue_.pop_front();
             }
             rejections.swap(rejections_);
-            stop = stop_ && queue_.empty();
+            stop = stop_ && queue_.empty() && !sealer_.busy();
+            sealed_ = false;
         }
         for (Rejection& rejection : rejections) {
             if (rejection.done)
@@ -178,9 +219,12 @@ void ThreadedJournal::run() {
         }
         if (!batch.empty()) write(std::move(batch));
         if (!rejections.empty()) written_.notify_all();
+        if (auto sealed = sealer_.take()) push_own("audit.checkpoint", audit::to_json(*sealed));
         keep_house();
         if (stop) break;
+        keep_seals();
     }
+    end();
     writer_.reset();  // syncs, checkpoints and closes on this thread
 }
 
@@ -221,6 +265,13 @@ void ThreadedJournal::write(std::vector<Item> batch) {
     if (writer_->needs_sync() && !sync_due_)
         sync_due_ = now + std::chrono::milliseconds(kGroupSyncMs);
     checkpoint_due_ = now + std::chrono::milliseconds(kCheckpointIdleMs);
+    heartbeat_due_ = now + std::chrono::milliseconds(kHeartbeatMs);
+    const auto is_seal = [](const Item& item) {
+        const auto* own = std::get_if<ChainRecord>(&item.record);
+        return own && own->event == "audit.checkpoint";
+    };
+    n_unsealed_ += std::ranges::count_if(batch, std::not_fn(is_seal));
+    if (n_unsealed_ > 0) seal_due_ = now + std::chrono::milliseconds(kSealIdleMs);
 }
 
 // Syncs and checkpoints that are due. Their failures lose nothing that is written; they are logged.
@@ -231,6 +282,8 @@ void ThreadedJournal::keep_house() {
             log_error("journal_sync_failed", {{"error", synced.error().message}});
     }
     const bool idle = checkpoint_due_ && Steady::now() >= *checkpoint_due_;
+    if (idle || Steady::now() >= retire_due_ || writer_->wal_pages() >= kCheckpointPages)
+        keep_files();
     if (!idle && writer_->wal_pages() < kCheckpointPages) return;
     checkpoint_due_.reset();
     if (writer_->wal_pages() == 0) return;
@@ -241,11 +294,116 @@ void ThreadedJournal::keep_house() {
         checkpoint_due_ = Steady::now() + std::chrono::milliseconds(kCheckpointIdleMs);
 }
 
+// Entries of the journal's own do not count against the queue: there are few, and they say what
+// became of the others.
+void ThreadedJournal::push_own(const char* event, std::string json) {
+    const std::lock_guard lock(mutex_);
+    Record record = ChainRecord{.event = event, .json = std::move(json)};
+    queue_bytes_ += bytes_of(record);
+    ++n_appended_;
+    queue_.push_back({stamp(), std::move(record), nullptr});
+}
+
+void ThreadedJournal::write_own(const char* event, std::string json) {
+    std::int64_t wall_ns = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        wall_ns = stamp();
+    }
+    const StampedRow row{wall_ns, own_row(event, std::move(json))};
+    if (const Status written = writer_->write(std::span(&row, 1)); !written)
+        log_error("journal_record_lost", {{"event", event}, {"error", written.error().message}});
+}
+
+// The opening is there before anything happens; where it cannot be written now, it comes before the
+// first record.
+void ThreadedJournal::begin() {
+    if (const Status written = writer_->write({}); !written)
+        log_error("journal_open_not_written", {{"error", written.error().message}});
+    const auto now = Steady::now();
+    if (writer_->needs_sync()) sync_due_ = now + std::chrono::milliseconds(kGroupSyncMs);
+    heartbeat_due_ = now + std::chrono::milliseconds(kHeartbeatMs);
+    retire_due_ = now;
+}
+
+CheckpointRequest ThreadedJournal::request_here() const {
+    return writer_->links().checkpoint_request(writer_->slot_name(), clock_.wall_ns(), n_served());
+}
+
+// Asks for a checkpoint of all that is written, unless one is on its way: then the next one covers
+// what came since.
+void ThreadedJournal::seal() {
+    if (sealer_.busy() || n_unsealed_ == 0) return;
+    n_unsealed_ = 0;
+    seal_due_.reset();
+    sealer_.ask(request_here(), [this] {
+        const std::lock_guard lock(mutex_);
+        sealed_ = true;
+        wake_.notify_one();
+    });
+}
+
+void ThreadedJournal::keep_seals() {
+    const auto now = Steady::now();
+    // What is signed must not be lost by a power cut afterwards: in the modes that sync, what is
+    // synced is signed.
+    if (!writer_->needs_sync() && (n_unsealed_ >= kSealEvery || (seal_due_ && now >= *seal_due_)))
+        seal();
+    if (now >= heartbeat_due_)
+        push_own("audit.heartbeat", format("{{\"n_served\":{}}}", n_served()));
+    bool release = false;
+    {
+        const std::lock_guard lock(mutex_);
+        release = release_ && !released_ && queue_.empty() && !sealer_.busy();
+    }
+    if (!release) return;
+    if (writer_->needs_sync()) (void)writer_->sync();
+    n_unsealed_ = 0;
+    write_own("audit.checkpoint", audit::to_json(sealer_.sign_now(request_here())));
+    sealer_.drop_signer();
+    {
+        const std::lock_guard lock(mutex_);
+        released_ = true;
+    }
+    written_.notify_all();
+}
+
+void ThreadedJournal::release_signer() {
+    std::unique_lock lock(mutex_);
+    release_ = true;
+    wake_.notify_one();
+    written_.wait(lock, [&] { return released_; });
+}
+
+// The last entries: that the writer ends by itself, and a checkpoint of all.
+void ThreadedJournal::end() {
+    JsonWriter w;
+    w.begin_object().field("n_served", n_served()).end_object();
+    write_own("audit.close", w.take());
+    if (writer_->needs_sync()) (void)writer_->sync();
+    write_own("audit.checkpoint", audit::to_json(sealer_.sign_now(request_here())));
+}
+
+void ThreadedJournal::keep_files() {
+    if (options_.rotate_bytes > 0 && writer_->file_bytes() > options_.rotate_bytes) {
+        if (const Status rotated = writer_->rotate(); !rotated)
+            log_error("journal_not_rotated", {{"error", rotated.error().message}});
+    }
+    if (Steady::now() < retire_due_) return;
+    retire_due_ = Steady::now() + std::chrono::milliseconds(kRetireMs);
+    if (options_.keep_ns <= 0) return;
+    if (const Status retired = writer_->retire(clock_.wall_ns() - options_.keep_ns); !retired)
+        log_error("journal_not_retired", {{"error", retired.error().message}});
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Journal>> Journal::open(const JournalOptions& options, const Clock& clock) {
     HEARTH_TRY(auto writer, Writer::open(options, clock));
-    return std::make_unique<ThreadedJournal>(std::move(writer), clock);
+    HEARTH_TRY(std::string digest_key,
+               audit::read_or_make_key_file(keys_folder_of(options) + "/digest.key"));
+    return std::make_unique<ThreadedJournal>(std::move(writer), options, std::move(digest_key),
+                                             clock);
 }
 
 }  // namespace hearth::journal

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -36,7 +37,8 @@ struct DecisionRecord {
     std::string model_asked, model, upstream, route, reason;
     std::string sensitivity;
     std::string decision_json;  // route::to_json: replayable
-    std::string prompt_digest;  // keyed; empty until keys exist
+    std::string prompt_digest;  // keyed; of the tokens for a local model, else of the texts
+    std::string key_id;         // whose key asked; empty: nobody's
     std::int64_t n_prompt_tokens = 0;
     int http_status = 0;  // refusals: what the caller got; 0 otherwise
     // Safe against power loss before it counts as written, whatever `sync` says: what is
@@ -58,6 +60,7 @@ struct OutcomeRecord {
     std::string key_id;              // whose key asked; empty: nobody's
     std::string task;                // as the caller stated it
     route::LedgerRow ledger;         // what it took of this machine; cost_microusd is its paid part
+    std::string redaction_json;      // of an answer whose request left redacted: what came back
     std::string repro_json;  // local answers: what replay needs (model sha, numerics, isa, …)
 };
 
@@ -74,16 +77,22 @@ struct JournalEntry {  // one line of `audit tail`
     std::string event;  // "decision", "outcome", "egress", or an EventRecord's
     std::string request_id;
     std::string json;       // the record as one JSON object
-    std::string slot = {};  // the file's name; seq orders the records of one slot
+    std::string slot = {};  // "journal-0"; seq orders the records of one slot
 };
 
 struct JournalOptions {
     std::string folder;  // state/hearth/journal
     Sync sync = Sync::group;
+    // Where the chain's key and the digests' lie; empty: beside the folder, `<folder>-keys`. Not in
+    // it, so that a copy of the folder can be given away to be verified.
+    std::string keys_folder = {};
     // Signs checkpoints of the chain; without one they are written unsigned, and verify says so.
+    // Runs on a thread of its own.
     CheckpointSigner signer = nullptr;
     // Requests ended so far, counted apart from the journal, each after its outcome was appended.
     std::function<std::int64_t()> n_served = nullptr;
+    std::int64_t rotate_bytes = 0;  // a file past this is left and another begun; 0: never
+    std::int64_t keep_ns = 0;       // files whose newest entry is older are deleted; 0: never
 };
 
 class Journal {
@@ -103,13 +112,23 @@ class Journal {
     virtual void append(EventRecord record, Done on_written = nullptr) = 0;
     // Waits until everything appended so far is written.
     virtual Status flush() = 0;
+    // Signs all that is written, for the last time: the signer is not called afterwards. For an end
+    // at which the signer goes before the journal does.
+    virtual void release_signer() {}
+    // A keyed digest of a prompt, 64 hex digits: tells whether two are the same, and nothing else
+    // to who has not the key. Empty where there is no journal. Any thread.
+    virtual std::string prompt_digest(std::string_view) const { return {}; }
 };
+
+// What readers are shown: records, or also what the journal says of itself (`audit.*`).
+enum class Shown : std::uint8_t { records, all };
 
 // The newest n entries of all slots, oldest first. Read-only: does not disturb a writer.
 Result<std::vector<JournalEntry>> read_tail(const std::string& folder, std::int64_t n,
-                                            std::int64_t after_wall_ns = 0);
+                                            std::int64_t after_wall_ns = 0,
+                                            Shown shown = Shown::records);
 
-// How far each slot has been read: its file's name, and the newest seq seen. Stamps cannot say it:
+// How far each slot has been read: its name, and the newest seq seen. Stamps cannot say it:
 // an earlier one may be committed later, in another slot or after a clock was set back.
 using Cursor = std::map<std::string, std::int64_t>;
 // The end of every slot at this moment.
@@ -118,6 +137,6 @@ Result<Cursor> cursor_at_end(const std::string& folder);
 // within a slot of seq. Moves the cursor past what it returns. A slot that was set aside and begun
 // anew is read from its start.
 Result<std::vector<JournalEntry>> read_after(const std::string& folder, Cursor& cursor,
-                                             std::int64_t n_max);
+                                             std::int64_t n_max, Shown shown = Shown::records);
 
 }  // namespace hearth::journal

@@ -2,8 +2,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "audit/receipt.h"
 #include "base/format.h"
 #include "base/json.h"
+#include "base/utf8.h"
+#include "journal/ledger.h"
 #include "journal/limits.h"
 
 namespace hearth::journal {
@@ -27,6 +30,7 @@ std::string json_of(const DecisionRecord& r) {
     w.field("upstream", r.upstream).field("route", r.route).field("reason", r.reason);
     w.field("sensitivity", r.sensitivity).field("n_prompt_tokens", r.n_prompt_tokens);
     w.field("http_status", r.http_status);
+    if (!r.key_id.empty()) w.field("key_id", r.key_id);
     if (!r.prompt_digest.empty()) w.field("prompt_digest", r.prompt_digest);
     nested(w, "decision", r.decision_json);
     w.end_object();
@@ -56,23 +60,18 @@ std::string json_of(const OutcomeRecord& r) {
     w.field("decode_ns", r.timings.decode_ns).field("ttft_ns", r.timings.ttft_ns);
     w.field("total_ns", r.total_ns).end_object();
     w.field("cost_microusd", r.cost_microusd);
+    if (!r.key_id.empty()) w.field("key_id", r.key_id);
+    if (!r.task.empty()) w.field("task", r.task);
+    w.key("ledger");
+    write_ledger(w, r.ledger);
+    nested(w, "redaction", r.redaction_json);
     nested(w, "repro", r.repro_json);
     w.end_object();
     return w.take();
 }
 
 std::string json_of(const egress::Receipt& r) {
-    JsonWriter w;
-    w.begin_object().field("request_id", r.request_id);
-    w.field("rule", r.rule).field("purpose", egress::name_of(r.purpose));
-    w.field("host", r.destination.host).field("port", r.destination.port);
-    w.field("tls", r.destination.tls).field("address", r.address);
-    w.field("tls_spki_sha256", r.tls_spki_sha256).field("outcome", r.outcome);
-    w.field("bytes_out", r.bytes_out).field("bytes_in", r.bytes_in);
-    w.field("wire_bytes_out", r.wire_bytes_out).field("wire_bytes_in", r.wire_bytes_in);
-    w.field("opened_wall_ns", r.opened_wall_ns).field("closed_wall_ns", r.closed_wall_ns);
-    w.end_object();
-    return w.take();
+    return audit::to_json(r);
 }
 
 std::string json_of(const EventRecord& r) {
@@ -81,6 +80,35 @@ std::string json_of(const EventRecord& r) {
     nested(w, "detail", r.json);
     w.end_object();
     return w.take();
+}
+
+// In the order of schema.h's kColumns.
+std::vector<Row::Value> sums_of(const OutcomeRecord& r) {
+    const route::LedgerRow& ledger = r.ledger;
+    std::vector<Row::Value> values{{"outcome", utf8_repaired(r.outcome)},
+                                   {"model", utf8_repaired(r.model)},
+                                   {"upstream", utf8_repaired(r.upstream)},
+                                   {"route", utf8_repaired(r.route)},
+                                   {"input_tokens", r.usage.input_tokens},
+                                   {"cached_tokens", r.usage.cached_tokens},
+                                   {"output_tokens", r.usage.output_tokens},
+                                   {"reasoning_tokens", r.usage.reasoning_tokens},
+                                   {"cost_microusd", r.cost_microusd},
+                                   {"key_id", utf8_repaired(r.key_id)},
+                                   {"task", utf8_repaired(r.task)},
+                                   {"total_ns", r.total_ns},
+                                   {"busy_ns", ledger.busy_ns},
+                                   {"idle_ns", ledger.idle_ns},
+                                   {"energy_uj", ledger.energy_uj},
+                                   {"energy_source", route::name_of(ledger.energy_source)},
+                                   {"energy_microusd", ledger.energy_microusd},
+                                   {"amortisation_microusd", ledger.amortisation_microusd},
+                                   {"idle_microusd", ledger.idle_microusd}};
+    if (ledger.other_microusd) {
+        values.push_back({"other", utf8_repaired(ledger.other)});
+        values.push_back({"other_microusd", *ledger.other_microusd});
+    }
+    return values;
 }
 
 struct ToRow {
@@ -96,12 +124,7 @@ struct ToRow {
                 .request_id = r.request_id,
                 .json = json_of(r),
                 .sync_first = false,
-                .sums = Row::Sums{.outcome = r.outcome,
-                                  .model = r.model,
-                                  .upstream = r.upstream,
-                                  .route = r.route,
-                                  .usage = r.usage,
-                                  .cost_microusd = r.cost_microusd}};
+                .sums = sums_of(r)};
     }
     Row operator()(const egress::Receipt& r) const {
         return {.event = "egress",
@@ -117,6 +140,10 @@ struct ToRow {
                 .sync_first = false,
                 .sums = {}};
     }
+    Row operator()(const ChainRecord& r) const {
+        return {
+            .event = r.event, .request_id = {}, .json = r.json, .sync_first = false, .sums = {}};
+    }
 };
 
 struct BytesOf {
@@ -125,14 +152,17 @@ struct BytesOf {
                r.peer.size() + r.model.size() + r.upstream.size() + r.prompt_digest.size();
     }
     std::size_t operator()(const OutcomeRecord& r) const {
-        return sizeof r + r.error.size() + r.repro_json.size() + r.model.size() + r.upstream.size();
+        return sizeof r + r.error.size() + r.repro_json.size() + r.model.size() +
+               r.upstream.size() + r.key_id.size() + r.task.size() + r.ledger.other.size();
     }
     std::size_t operator()(const egress::Receipt& r) const {
-        return sizeof r + r.outcome.size() + r.rule.size() + r.destination.host.size();
+        return sizeof r + r.outcome.size() + r.rule.size() + r.destination.host.size() +
+               r.digest_out.size() + r.signature.size();
     }
     std::size_t operator()(const EventRecord& r) const {
         return sizeof r + r.event.size() + r.actor.size() + r.json.size();
     }
+    std::size_t operator()(const ChainRecord& r) const { return sizeof r + r.json.size(); }
 };
 
 }  // namespace
@@ -147,6 +177,9 @@ Result<Row> to_row(const Record& record) {
     if (bytes_of(record) > kRecordBytes) return too_long(bytes_of(record));
     Row row = std::visit(ToRow{}, record);
     if (row.json.size() > kRecordBytes) return too_long(row.json.size());
+    // A line of the export says the same bytes as the row, or it could not be verified.
+    row.event = utf8_repaired(row.event);
+    row.request_id = utf8_repaired(row.request_id);
     return row;
 }
 

@@ -3,29 +3,34 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/result.h"
 #include "journal/journal.h"
 
 namespace hearth::journal {
 
-using Record = std::variant<DecisionRecord, OutcomeRecord, egress::Receipt, EventRecord>;
+// What the journal says of itself: `audit.open`, `audit.checkpoint`, … (journal/chained.h).
+struct ChainRecord {
+    std::string event, json;
+};
+
+using Record =
+    std::variant<DecisionRecord, OutcomeRecord, egress::Receipt, EventRecord, ChainRecord>;
 
 struct Row {
     std::string event;
     std::string request_id;
     std::string json;
     bool sync_first = false;  // synced before it counts as written
-    // The columns of an outcome; absent for other events.
-    struct Sums {
-        std::string outcome, model, upstream, route;
-        chat::Usage usage;
-        std::int64_t cost_microusd = 0;
+    // The columns of schema.h's kColumns that are not NULL, in that order.
+    struct Value {
+        const char* name;
+        std::variant<std::int64_t, std::string> value;
     };
-    std::optional<Sums> sums;
+    std::vector<Value> sums;
 };
 
 // Errors: invalid_request where the row would be larger than kRecordBytes.

@@ -9,28 +9,24 @@
 namespace hearth::journal {
 namespace {
 
-// Only outcomes fill the columns after json: what sums of tokens and cost need, so that a report
-// does not parse every record.
-constexpr const char* kCreate = R"sql(
+// mac links the row to the one before it (audit/chain.h).
+std::string create_sql() {
+    std::string sql = R"sql(
 CREATE TABLE entries (
     seq              INTEGER PRIMARY KEY,
     wall_ns          INTEGER NOT NULL,
     event            TEXT    NOT NULL,
     request_id       TEXT    NOT NULL,
     json             TEXT    NOT NULL,
-    outcome          TEXT,
-    model            TEXT,
-    upstream         TEXT,
-    route            TEXT,
-    input_tokens     INTEGER,
-    cached_tokens    INTEGER,
-    output_tokens    INTEGER,
-    reasoning_tokens INTEGER,
-    cost_microusd    INTEGER
+    mac              BLOB    NOT NULL)sql";
+    for (const ColumnSpec& column : kColumns)
+        sql += format(",\n    {:<16} {}", column.name, column.is_text ? "TEXT" : "INTEGER");
+    return sql + R"sql(
 ) STRICT;
 CREATE INDEX entries_by_wall_ns ON entries (wall_ns);
 CREATE INDEX entries_by_request_id ON entries (request_id);
 )sql";
+}
 
 }  // namespace
 
@@ -47,13 +43,22 @@ Result<FileState> inspect(Database& database) {
                     format("{} was written by a newer hearth (schema {}, this one knows {}); use "
                            "that one, or move the file away",
                            database.path(), version, kSchemaVersion));
-    return FileState::ours;
+    return version < kFirstChained ? FileState::unchained : FileState::ours;
+}
+
+std::string insert_sql() {
+    std::string names = "seq, wall_ns, event, request_id, json, mac", marks = "?, ?, ?, ?, ?, ?";
+    for (const ColumnSpec& column : kColumns) {
+        names += format(", {}", column.name);
+        marks += ", ?";
+    }
+    return format("INSERT INTO entries ({}) VALUES ({})", names, marks);
 }
 
 Status create_schema(Database& database) {
     HEARTH_CHECK_OK(database.exec("BEGIN IMMEDIATE"));
     const std::string sql = format("{}PRAGMA application_id = {};PRAGMA user_version = {};COMMIT",
-                                   kCreate, kApplicationId, kSchemaVersion);
+                                   create_sql(), kApplicationId, kSchemaVersion);
     const Status made = database.exec(sql.c_str());
     if (!made) (void)database.exec("ROLLBACK");
     return made;

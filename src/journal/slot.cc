@@ -2,15 +2,12 @@
 // that SQLite holds on it for another connection of this process.
 #include "journal/slot.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 
 #include "base/format.h"
@@ -34,19 +31,6 @@ Status make_private(const std::string& path, mode_t mode) {
     return {};
 }
 
-// k of "journal-<k>.db", else -1.
-int slot_of(std::string_view name) {
-    constexpr std::string_view kPrefix = "journal-", kSuffix = ".db";
-    if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return -1;
-    if (name.size() <= kPrefix.size() + kSuffix.size()) return -1;
-    const std::string_view digits =
-        name.substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffix.size());
-    int k = -1;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), k);
-    if (error != std::errc() || end != digits.data() + digits.size()) return -1;
-    return k >= 0 && k < kSlotsMax && std::to_string(k) == digits ? k : -1;
-}
-
 }  // namespace
 
 Status make_file(const std::string& path) {
@@ -58,35 +42,31 @@ Status make_file(const std::string& path) {
 Result<Slot> take_slot(const std::string& folder) {
     HEARTH_CHECK_OK(make_folders(folder));
     HEARTH_CHECK_OK(make_private(folder, 0700));
+    static_assert(kSlotsMax == audit::kSlotsMax);
     for (int k = 0; k < kSlotsMax; ++k) {
-        const std::string stem = format("{}/journal-{}", folder, k);
-        const std::string lock_path = stem + ".lock";
+        const std::string lock_path = format("{}/{}.lock", folder, audit::slot_name(k));
         Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
         if (!lock) return io_error("open", lock_path);
         if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
             if (errno == EWOULDBLOCK) continue;
             return io_error("lock", lock_path);
         }
-        HEARTH_CHECK_OK(make_file(stem + ".db"));
-        return Slot{.lock = std::move(lock), .path = stem + ".db"};
+        Slot slot{.lock = std::move(lock), .path = {}, .folder = folder, .number = k};
+        HEARTH_TRY(const std::vector<audit::Part> parts, audit::list_parts(folder));
+        for (const audit::Part& part : parts)
+            if (part.slot == k) slot.part = part.number;  // in order: the greatest
+        slot.path = format("{}/{}", folder, audit::part_name(k, slot.part));
+        HEARTH_CHECK_OK(make_file(slot.path));
+        return slot;
     }
     return fail(ErrorKind::overloaded,
                 format("{} processes write journals in {} already", kSlotsMax, folder));
 }
 
 Result<std::vector<std::string>> slot_files(const std::string& folder) {
-    DIR* const dir = ::opendir(folder.c_str());
-    if (!dir) {
-        if (errno == ENOENT) return std::vector<std::string>();
-        return io_error("read", folder);
-    }
-    std::vector<int> slots;
-    while (const dirent* entry = ::readdir(dir))
-        if (const int k = slot_of(entry->d_name); k >= 0) slots.push_back(k);
-    ::closedir(dir);
-    std::ranges::sort(slots);
+    HEARTH_TRY(const std::vector<audit::Part> parts, audit::list_parts(folder));
     std::vector<std::string> paths;
-    for (const int k : slots) paths.push_back(format("{}/journal-{}.db", folder, k));
+    for (const audit::Part& part : parts) paths.push_back(part.path);
     return paths;
 }
 

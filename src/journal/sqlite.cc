@@ -71,6 +71,12 @@ void Statement::bind(int parameter, std::string_view text) {
     if (bind_error_ == SQLITE_OK) bind_error_ = code;
 }
 
+void Statement::bind_blob(int parameter, std::string_view bytes) {
+    const int code =
+        sqlite3_bind_blob64(statement_, parameter, bytes.data(), bytes.size(), SQLITE_TRANSIENT);
+    if (bind_error_ == SQLITE_OK) bind_error_ = code;
+}
+
 void Statement::bind_null(int parameter) {
     const int code = sqlite3_bind_null(statement_, parameter);
     if (bind_error_ == SQLITE_OK) bind_error_ = code;

@@ -31,6 +31,7 @@ class Statement {
     // Parameters count from 1. Text is copied.
     void bind(int parameter, std::int64_t value);
     void bind(int parameter, std::string_view text);
+    void bind_blob(int parameter, std::string_view bytes);
     void bind_null(int parameter);
     // True: a row is at hand. False: the statement is done.
     Result<bool> step();
