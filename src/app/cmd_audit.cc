@@ -55,8 +55,9 @@ int audit_tail_command(Context& context, const AuditArgs& args) {
     if (!cursor) return report(cursor.error(), context.json);
     bool first = true;
     do {
-        auto entries = first ? journal::read_tail(folder, args.n)
-                             : journal::read_after(folder, *cursor, kFollowedMax);
+        const auto shown = args.all ? journal::Shown::all : journal::Shown::records;
+        auto entries = first ? journal::read_tail(folder, args.n, 0, shown)
+                             : journal::read_after(folder, *cursor, kFollowedMax, shown);
         if (!entries) return report(entries.error(), context.json);
         if (context.json && !args.follow) {
             JsonWriter out;
