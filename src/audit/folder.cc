@@ -17,8 +17,6 @@ namespace {
 constexpr std::int64_t kApplicationId = 0x68727468;  // "hrth"; docs/formats/journal.md, section 2
 constexpr std::int64_t kFirstChained = 2;
 constexpr int kBusyMs = 5000;
-// Less is not worth a connection of its own.
-constexpr std::int64_t kPieceRecords = 20'000;
 constexpr int kPiecesPerThread = 4;
 
 struct CloseDatabase {
@@ -192,6 +190,7 @@ Stretch verify_piece(const Piece& piece, const Trust& trust) {
         verifier.reject(verifier.next_seq(), status.error().message);
     Stretch stretch = verifier.finish();
     stretch.partial = stretch.partial || piece.partial;
+    if (piece.from && !piece.partial) stretch.claimed_at = piece.count_after;
     return stretch;
 }
 
@@ -249,7 +248,7 @@ Status cut(const Part& part, const FolderOptions& options, int n_threads,
         }
     }
     const std::int64_t n_pieces = std::min<std::int64_t>(std::int64_t(n_threads) * kPiecesPerThread,
-                                                         (last - begin) / kPieceRecords);
+                                                         (last - begin) / options.piece_records);
     for (std::int64_t i = 1; i < n_pieces; ++i) {
         const std::int64_t seq = begin + (last - begin) / n_pieces * i;
         auto near = checkpoint_near(db, part.path, seq, false);

@@ -14,8 +14,9 @@
 namespace hearth::audit {
 
 struct FolderOptions {
-    int n_threads = 0;          // 0: one per usable core
-    std::int64_t from_seq = 0;  // begin at the last checkpoint at or before it
+    int n_threads = 0;                    // 0: one per usable core
+    std::int64_t piece_records = 20'000;  // less is not worth a connection of its own
+    std::int64_t from_seq = 0;            // begin at the last checkpoint at or before it
 };
 Result<Verdict> verify_folder(const std::string& folder, const Trust& trust,
                               const FolderOptions& options = {});

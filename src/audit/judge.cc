@@ -9,6 +9,7 @@ namespace {
 
 // Where a chain stands is compared by root only where both know it.
 bool joins(const Stretch& before, const Stretch& after) {
+    if (after.claimed_at > 0) return before.end.seq == after.claimed_at;
     return before.end.seq == after.begin.seq && before.end.mac == after.begin.mac &&
            (!before.end_has_root || !after.begin_has_root || before.end.root == after.begin.root);
 }

@@ -64,6 +64,8 @@ struct Stretch {
     std::optional<Finding> finding;
     ChainState begin, end;  // begin: before the first entry
     bool begin_has_root = false, end_has_root = false;
+    // Begins at what the checkpoint at this seq claims; whoever took that entry compared the claim.
+    std::int64_t claimed_at = 0;
     bool partial = false;  // began in the middle on purpose: a part of an export
     std::int64_t n_records = 0, n_outcomes = 0, n_connections = 0;
     std::int64_t n_signed = 0, n_unsigned = 0;  // checkpoints
