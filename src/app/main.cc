@@ -2,7 +2,8 @@
 //   1. as the broker: nothing else
 //   2. read the command line and the configuration
 //   3. open what must be open beforehand: listening sockets, the broker with its allow-list
-//   4. close the sandbox: from here on this process cannot connect
+//   4. close the sandbox: from here on this process cannot connect, and opens no file but those
+//      that app/confinement.h lists
 //   5. the command's body, which is the first to read models, prompts and requests
 #include <csignal>
 #include <cstdlib>
@@ -10,6 +11,9 @@
 #include <filesystem>
 
 #include "app/cli.h"
+#include "app/confinement.h"
+#include "app/cost_setup.h"
+#include "app/prices_file.h"
 #include "base/log.h"
 #include "egress/door.h"
 #include "egress/sandbox.h"
@@ -33,6 +37,22 @@ LogLevel level_of(const std::string& name) {
     return LogLevel::warn;
 }
 
+// What the kernel cannot do is said, and with --require-sandbox refused.
+Status close_sandbox(const Invocation& invocation, const Context& context) {
+    if (const std::string missing = egress::what_is_missing(egress::protections());
+        !missing.empty()) {
+        if (context.settings.boolean("sandbox.require"))
+            return fail(ErrorKind::forbidden_by_policy,
+                        missing + " (or start without --require-sandbox)");
+        log_warn("sandbox_incomplete", {{"why", missing}});
+    }
+    std::vector<std::string> outputs;
+    if (invocation.output) outputs.push_back(invocation.output());
+    egress::FileRules rules = file_rules(context, invocation.named, outputs);
+    if (invocation.input && !invocation.input().empty()) rules.read.push_back(invocation.input());
+    return egress::enter_sandbox(rules);
+}
+
 int run(Invocation& invocation) {
     const bool json = invocation.json;
     const store::Environment environment = store::process_environment();
@@ -45,6 +65,10 @@ int run(Invocation& invocation) {
     auto settings = Settings::resolve(invocation.flags, environment, std::move(*config));
     if (!settings) return report(settings.error(), json), kUsage;
 
+    auto prices = load_prices(*settings, *folders);
+    if (!prices) return report(prices.error(), json);
+    take_prices(*settings, *prices);
+
     LogLevel level = level_of(settings->text("log.level"));
     if (invocation.verbose) level = std::min(level, LogLevel::info);
     const bool json_log = settings->text("log.style") == "json";
@@ -53,13 +77,14 @@ int run(Invocation& invocation) {
     Context context{.settings = std::move(*settings), .folders = std::move(*folders)};
     context.json = json;
     context.quiet = invocation.quiet;
+    context.prices = std::move(*prices);
     if (invocation.serves) {
         if (Status ok = prepare_serve(context); !ok) return report(ok.error(), json);
     }
     if (invocation.prepare) {
         if (Status ok = invocation.prepare(context); !ok) return report(ok.error(), json);
     }
-    if (Status ok = egress::enter_sandbox(); !ok) return report(ok.error(), json);
+    if (Status ok = close_sandbox(invocation, context); !ok) return report(ok.error(), json);
     return invocation.body(context);
 }
 

@@ -155,6 +155,8 @@ Result<Fd> make_ruleset(bool deny_network, const FileRules& files) {
         HEARTH_CHECK_OK(allow(ruleset, path, kReads & handled));
     for (const std::string& path : files.write)
         HEARTH_CHECK_OK(allow(ruleset, path, (kReads | kWrites) & handled));
+    for (const std::string& path : files.write_only)
+        HEARTH_CHECK_OK(allow(ruleset, path, kWrites & handled));
     return ruleset;
 }
 

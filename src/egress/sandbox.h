@@ -29,7 +29,8 @@ namespace hearth::egress {
 struct FileRules {
     bool restrict_reads = false, restrict_writes = false;
     std::vector<std::string> read = {};
-    std::vector<std::string> write = {};  // read, too
+    std::vector<std::string> write = {};       // read, too
+    std::vector<std::string> write_only = {};  // what is there cannot be read
 };
 
 // What this kernel offers.

@@ -74,6 +74,9 @@ std::string Metrics::print(const std::vector<Gauge>& gauges) const {
             egress_refused);
     counter(out, "hearth_egress_bytes_out_total", "Plain bytes that left.", egress_bytes_out);
     counter(out, "hearth_egress_bytes_in_total", "Plain bytes that came back.", egress_bytes_in);
+    head(out, "hearth_egress_broker_up", "1 while the process that alone may connect runs.",
+         "gauge");
+    out += format("hearth_egress_broker_up {}\n", broker_alive && broker_alive() ? 1 : 0);
     time_to_first_token.print(out, "hearth_time_to_first_token_seconds",
                               "Request fully read to first token handed to the socket.");
     request_duration.print(out, "hearth_request_duration_seconds",

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -34,6 +35,9 @@ struct Metrics {
     std::atomic<std::int64_t> input_tokens{0}, cached_tokens{0}, output_tokens{0};
     std::atomic<std::int64_t> open_requests{0}, fallbacks{0}, egress_bytes_out{0},
         egress_bytes_in{0}, egress_connections{0}, egress_refused{0};
+    // Whether the process that alone may connect, and signs, still runs. Set before the server
+    // starts; unset: there is none.
+    std::function<bool()> broker_alive;
 
     // One request reached its end: route and reason of its decision, and how it ended.
     void count_request(const std::string& route, const std::string& reason,

@@ -166,6 +166,7 @@ TEST(SandboxFileRules, what_they_name_stays_open_and_read_only_means_it) {
         FileRules rules = tree.rules();
         rules.read.push_back(tree.bashrc);
         rules.read.push_back(tree.home + "/is-not-there");
+        rules.write_only.push_back(tree.outside);
         if (const Status entered = enter_sandbox(rules); !entered) return entered.error().message;
         if (!opens(tree.mine, O_RDWR)) return "mine";
         if (!write_file(tree.inside + "/new", "x")) return "write, sync and rename";
@@ -175,6 +176,8 @@ TEST(SandboxFileRules, what_they_name_stays_open_and_read_only_means_it) {
         if (!opens(tree.bashrc, O_RDONLY)) return "a named file";
         if (opens(tree.bashrc, O_WRONLY)) return "a file named for reading could be written";
         if (!opens("/dev/null", O_WRONLY)) return "/dev/null";
+        if (!write_file(tree.outside + "/out", "x")) return "an output";
+        if (opens(tree.outside + "/out", O_RDONLY)) return "an output could be read";
         bool thread_denied = false;
         std::jthread([&] { thread_denied = !opens(tree.key, O_RDONLY); }).join();
         return thread_denied ? "fine" : "a thread could read the key";

@@ -28,7 +28,7 @@ std::vector<Message> samples() {
             ReadyMessage{},
             ReadyMessage{"no seccomp"},
             ReadyMessage{"", std::string(64, 'f')},
-            AllowListMessage{{}, "/home/u/.local/state/hearth-broker"},
+            AllowListMessage{{}, "/var/lib/hearth-broker"},
             RequestMessage{7, Purpose::download, {"h", 1, false}, "req-1", "rule", 5000, "key_1"},
             AnswerMessage{1, true, ErrorKind::internal, ""},
             AnswerMessage{UINT64_MAX, false, ErrorKind::timeout, "too slow"},
