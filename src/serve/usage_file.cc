@@ -15,6 +15,7 @@
 #include "base/format.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "serve/key_token.h"
 #include "serve/limits.h"
 
 namespace hearth::serve {
@@ -43,7 +44,7 @@ KeyUsage parse_line(std::string_view line) {
     if (key == json->end() || !key->is_string()) return {};
     KeyUsage usage;
     usage.key_id = key->get<std::string>();
-    if (usage.key_id.size() > kKeyIdBytes) return {};
+    if (!is_key_id(usage.key_id)) return {};
     for (const Member& member : kMembers) {
         const auto it = json->find(member.name);
         if (it == json->end() || !it->is_number_integer()) return {};
