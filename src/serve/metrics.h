@@ -35,6 +35,9 @@ struct Metrics {
     std::atomic<std::int64_t> input_tokens{0}, cached_tokens{0}, output_tokens{0};
     std::atomic<std::int64_t> open_requests{0}, fallbacks{0}, egress_bytes_out{0},
         egress_bytes_in{0}, egress_connections{0}, egress_refused{0};
+    // Requests that ended, by this count and not by the journal's: its checkpoints state it, and
+    // `audit verify` holds the records against it.
+    std::atomic<std::int64_t> served{0};
     // Whether the process that alone may connect, and signs, still runs. Set before the server
     // starts; unset: there is none.
     std::function<bool()> broker_alive;
