@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 #include "base/format.h"
 #include "route/detector.h"
@@ -281,15 +282,16 @@ void UserPattern::scan(std::string_view text,
         ++i;
         const bool may_end = i == text.size() || !is_alnum(text[i - 1]) || !is_alnum(text[i]);
         for (const std::uint16_t p : reached) {
-            const std::size_t start = std::exchange(nexts[p], kNone);
-            if (accepts_[p] && may_end &&
-                (best_start == kNone || start < best_start ||
-                 (start == best_start && i > best_end)))
-                best_start = start, best_end = i;
+            starts[p] = std::exchange(nexts[p], kNone);
+            if (accepts_[p] && may_end && (best_start == kNone || starts[p] <= best_start))
+                best_start = starts[p], best_end = i;
         }
+        // What began later than the best cannot win any more.
         for (const std::uint16_t p : reached) {
-            // nexts was read above; what began later than the best cannot win any more.
-            active.push_back(p);
+            if (best_start != kNone && starts[p] > best_start)
+                starts[p] = kNone;
+            else
+                active.push_back(p);
         }
         reached.clear();
     }

@@ -131,7 +131,7 @@ bool is_something_else(const Scan& scan, const Chain& chain, const Shape& s) {
     if (s.n >= 2 && g[f].n <= 3 && !s.hyphens && !s.paren && scan.at(g[f].start) != '0') {
         bool thousands = true;  // 12 345 678 and 1.234.567
         for (std::size_t k = 1; k < s.n; ++k) thousands &= g[f + k].n == 3;
-        if (thousands && s.n <= 2) return true;
+        if (thousands && (s.n <= 2 || g[f].n == 1)) return true;
         if (thousands && s.dots) return true;
     }
     return false;

@@ -191,7 +191,8 @@ Word word_after(const Scan& scan, std::size_t at) {
 
 bool weak_ending(const std::string& word) {
     for (const std::string_view ending : kWeakEndings)
-        if (word.ends_with(ending) && word != ending) return true;
+        if (word.ends_with(ending) && word != ending)
+            return !word.ends_with("ntie") || word == "auntie";  // Finnish: Puru-n-tie
     return false;
 }
 
@@ -382,7 +383,14 @@ bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
     const bool year = start >= 5 && is_digit(scan.at(start - 5)) &&
                       !is_digit(scan.before(start - 5)) &&
                       (scan.is_here(start - 5, "19") || scan.is_here(start - 5, "20"));
-    const bool number_before = left == ' ' && is_digit(left2) && !year;
+    bool number_before = left == ' ' && is_digit(left2) && !year;
+    if (number_before) {  // "Version 7 Beta 2", "Part 2 Scene 3"
+        std::size_t digits = start - 1;
+        while (digits > 0 && start - digits < 8 && is_digit(scan.at(digits - 1))) --digits;
+        const Word noun = word_before(scan, digits);
+        number_before =
+            noun.none() || !capital(scan, noun.start) || !one_of(folded(scan, noun), kNoNames);
+    }
     const bool flat_behind =
         flat_at(scan, word_after(scan, end).start) != 0 ||
         (scan.at(end) == '\n' && flat_at(scan, end + 1 + (scan.at(end + 1) == ' ')) != 0);
