@@ -54,6 +54,12 @@ class TestDoor final : public egress::Door {
         shut_ = true;
         changed_.notify_all();
     }
+    void finish() override {}
+    Result<audit::SignedCheckpoint> sign(const audit::CheckpointRequest&) override {
+        return fail(ErrorKind::internal, "nobody signs here");
+    }
+    bool alive() const override { return true; }
+    const std::string& public_key() const override { return public_key_; }
     int broker_pid() const override { return 0; }
 
     // Waits for somebody who connects.
@@ -77,6 +83,7 @@ class TestDoor final : public egress::Door {
     std::deque<Fd> ends_;
     int n_waiting_ = 0;
     bool shut_ = false;
+    const std::string public_key_;
 };
 
 inline bool send_all(const Fd& fd, std::string_view bytes) {
