@@ -1,6 +1,7 @@
 // serve: the server's life, from its first line to SIGTERM.
 #include <pthread.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
@@ -33,13 +34,15 @@ std::vector<std::string> split_names(const std::string& text) {
     return names;
 }
 
-void print_hints(const std::string& address) {
+void print_hints(const std::string& address, bool needs_key) {
+    const char* const header = needs_key ? " -H 'authorization: Bearer hk-…'" : "";
     std::fprintf(
         stderr,
-        "OpenAI base URL: http://%s/v1 (any key)\n"
-        "try: curl http://%s/v1/chat/completions -H 'content-type: application/json' \\\n"
+        "OpenAI base URL: http://%s/v1 (%s)\n"
+        "try: curl http://%s/v1/chat/completions -H 'content-type: application/json'%s \\\n"
         "     -d '{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n",
-        address.c_str(), address.c_str());
+        address.c_str(), needs_key ? "hearth keys create makes a key" : "any key", address.c_str(),
+        header);
 }
 
 // Each model is asked for by its name, so the second of one name would never be.
@@ -57,6 +60,26 @@ Status check_names(const std::vector<std::string>& given,
     return {};
 }
 
+// Other machines may come in once there is a key that tells them apart.
+Status check_keys(const Context& context, const std::string& host) {
+    serve::KeyStore store(context.folders.state);
+    HEARTH_TRY(const auto snapshot, store.current());
+    const auto is_active = [&](const serve::Key& key) {
+        return serve::state_of(key, store.now_s()) == serve::KeyState::active;
+    };
+    if (!std::ranges::any_of(snapshot->file.keys, is_active))
+        return fail(ErrorKind::forbidden_by_policy,
+                    format("listening on {} would let other machines in, and there are no keys to "
+                           "tell them apart; make one with `hearth keys create`, or use --host "
+                           "127.0.0.1",
+                           host));
+    log_warn("plain_http", {{"host", host},
+                            {"why",
+                             "keys, prompts and answers cross the network as they are; put "
+                             "a proxy with TLS before this port"}});
+    return {};
+}
+
 }  // namespace
 
 Status prepare_serve(Context& context) {
@@ -64,11 +87,7 @@ Status prepare_serve(Context& context) {
     const sigset_t set = stop_signals();
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
     const std::string& host = context.settings.text("serve.host");
-    if (!net::is_loopback(host))
-        return fail(ErrorKind::forbidden_by_policy,
-                    format("listening on {} would let other machines in, and there are no keys to "
-                           "tell them apart; use --host 127.0.0.1",
-                           host));
+    if (!net::is_loopback(host)) HEARTH_CHECK_OK(check_keys(context, host));
     HEARTH_TRY(net::Listener tcp,
                net::listen_tcp(host, int(context.settings.integer("serve.port"))));
     context.listeners.push_back(std::move(tcp));
@@ -100,6 +119,7 @@ int serve_command(Context& context, const ServeArgs& args) {
     auto owned = open_house(context, std::move(models));
     if (!owned) return report(owned.error(), context.json);
     serve::House& house = *(*owned)->house;
+    if (Status ok = open_gate(context, **owned); !ok) return report(ok.error(), context.json);
     // Models that were named must load now, so that a wrong one is said at once; of the store's,
     // the first is what most requests ask for.
     const std::size_t n_eager = std::max<std::size_t>(1, args.models.size());
@@ -114,10 +134,14 @@ int serve_command(Context& context, const ServeArgs& args) {
     const std::string address = context.listeners.front().address;
     serve::AdmissionRules rules;
     rules.host_names = split_names(context.settings.text("serve.host_names"));
-    auto server = serve::Server::start(house, std::move(context.listeners), rules);
+    // Keys are needed then; what a page of a rebound name could use without one is not there.
+    rules.any_host = !net::is_loopback(context.settings.text("serve.host"));
+    auto server =
+        serve::Server::start(house, std::move(context.listeners), rules, (*owned)->gate.get());
     std::printf("listening on http://%s\n", address.c_str());
     std::fflush(stdout);
-    if (!context.quiet) print_hints(address);
+    const auto keys = (*owned)->keys->current();
+    if (!context.quiet) print_hints(address, keys && (*keys)->required);
 
     const sigset_t set = stop_signals();
     int signal = 0;
