@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "app/content.h"
 #include "app/open.h"
 #include "base/format.h"
 #include "chat/dialect.h"
@@ -49,8 +50,13 @@ int route_explain_command(Context& context, const RouteArgs& args) {
     if (!models) return report(models.error(), context.json);
     serve::Places places(local_places(context, std::move(*models)),
                          context.settings.config().upstreams, nullptr);
+    auto inspector = open_inspector(context, true);
+    if (!inspector) return report(inspector.error(), context.json);
+    // As an HTTP client without a key would be judged: the terminal's own rights would show another
+    // decision than the one that is asked about.
     serve::Explanation why = serve::explain(places, policy_settings(context), *request,
-                                            context.settings.boolean("route.offline"));
+                                            context.settings.boolean("route.offline"),
+                                            inspector->get(), serve::local_operator());
     if (context.json) {
         std::puts(why.json.c_str());
     } else {

@@ -201,7 +201,11 @@ class Run {
         const bool json = context_.json;
         auto client = std::make_shared<TerminalClient>(!json, house_.metrics);
         serve::Exchange::begin(house_, std::make_shared<chat::ChatRequest>(std::move(request)),
-                               {random_id("req-"), "cli run", "terminal", house_.clock.mono_ns()},
+                               {.request_id = random_id("req-"),
+                                .endpoint = "cli run",
+                                .peer = "terminal",
+                                .received_ns = house_.clock.mono_ns(),
+                                .caller = serve::local_admin("terminal")},
                                client);
         const chat::Event end = client->wait();
         answer_ = client->text();
@@ -395,10 +399,8 @@ Status complete(const Context& context, const RunArgs& args, bool has_template,
 Status prepare_run(Context& context, const RunArgs& args) {
     const bool may_leave = args.model == "auto" || args.model == "cloud";
     // Looks at names only; no model is read before the sandbox closes.
-    if (!may_leave && (args.model == "local" || find_model(context, args.model))) {
+    if (!may_leave && (args.model == "local" || find_model(context, args.model)))
         context.settings.upstreams().clear();
-        return {};
-    }
     return prepare_door(context);
 }
 

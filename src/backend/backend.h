@@ -15,6 +15,7 @@ namespace hearth::backend {
 struct Prompt {
     std::string text;  // rendered; empty where the caller gave ids
     std::vector<TokenId> ids;
+    std::int64_t now_unix_s = 0;  // the time that the template was told; 0: none was rendered
 };
 
 struct Job {

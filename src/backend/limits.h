@@ -24,4 +24,7 @@ inline constexpr std::int64_t kPauseMsMax = 60'000;
 // Retry-After beyond a day is a mistake or a taunt.
 inline constexpr std::int64_t kRetryAfterMaxS = 86'400;
 
+// Model files up to this size are hashed when they are opened: a twentieth of a second.
+inline constexpr std::size_t kHashAtOpenBytes = 64u << 20;
+
 }  // namespace hearth::backend

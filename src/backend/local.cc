@@ -4,7 +4,9 @@
 #include <mutex>
 #include <utility>
 
+#include "backend/limits.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
 
@@ -50,7 +52,7 @@ class AnswerSink final : public engine::OutputSink {
         : answers_(std::move(answers)), index_(index), parser_(std::move(parser)) {}
 
     void on_output(engine::Output output) override {
-        if (answers_->request->return_tokens) tokens_.push_back(output.id.value);
+        tokens_.push_back(output.id.value);
         if (output.score) scores_.push_back(score_of(output));
         forward(parser_->feed(output.text));
     }
@@ -136,6 +138,29 @@ class PlainParser final : public chat::AnswerParser {
     const std::int64_t index_;
 };
 
+// What a file says of itself, without its weights.
+std::string header_digest(const model::Model& model) {
+    Sha256 hash;
+    const auto add = [&](std::string_view text) {
+        hash.add(std::as_bytes(std::span(text)));
+        hash.add(std::as_bytes(std::span("\n", 1)));
+    };
+    for (const auto& [key, value] : model.gguf().metadata()) {
+        add(key);
+        if (const auto* text = std::get_if<std::string_view>(&value)) add(*text);
+        if (const auto* array = std::get_if<model::GgufArray>(&value)) hash.add(array->bytes);
+        if (const auto* n = std::get_if<std::uint64_t>(&value)) add(std::to_string(*n));
+        if (const auto* n = std::get_if<std::int64_t>(&value)) add(std::to_string(*n));
+        if (const auto* n = std::get_if<double>(&value)) add(format("{}", *n));
+        if (const auto* b = std::get_if<bool>(&value)) add(*b ? "true" : "false");
+    }
+    for (const model::GgufTensor& tensor : model.gguf().tensors()) {
+        add(tensor.name);
+        add(format("{} {}", tensor.type, tensor.bytes.size()));
+    }
+    return hash.hex();
+}
+
 Status check_content(const chat::ChatRequest& request) {
     for (const chat::Message& message : request.messages) {
         for (const chat::Part& part : message.parts) {
@@ -158,6 +183,9 @@ Result<std::unique_ptr<LocalBackend>> LocalBackend::open(const model::ModelSourc
     HEARTH_TRY(backend->engine_, engine::Engine::start(source, std::move(device), options.engine));
     backend->options_ = options;
     const model::Model& model = backend->engine_->model();
+    backend->header_sha256_ = header_digest(model);
+    backend->template_sha256_ = sha256_hex(model.chat_template());
+    if (model.info().weights_bytes <= kHashAtOpenBytes) (void)backend->wait_for_model_sha256();
     const auto text = [&](std::optional<TokenId> id) {
         return id ? std::string(model.tokenizer().text(*id)) : std::string();
     };
@@ -176,7 +204,33 @@ Result<std::unique_ptr<LocalBackend>> LocalBackend::open(const model::ModelSourc
     return backend;
 }
 
-Result<Prompt> LocalBackend::prepare(const chat::ChatRequest& request) const {
+LocalBackend::~LocalBackend() {
+    stop_hashing_ = true;
+    if (hashing_.joinable()) hashing_.join();
+}
+
+std::string LocalBackend::model_sha256() const {
+    const std::lock_guard lock(hash_mutex_);
+    // A process that answers once should not read a large file for a record that nobody asked for:
+    // it ends before the thread has.
+    if (model_sha256_.empty() && !hashing_.joinable() && !stop_hashing_)
+        hashing_ = std::thread([this] { (void)wait_for_model_sha256(); });
+    return model_sha256_;
+}
+
+std::string LocalBackend::wait_for_model_sha256() const {
+    {
+        const std::lock_guard lock(hash_mutex_);
+        if (!model_sha256_.empty()) return model_sha256_;
+    }
+    const std::string digest = engine_->model().sha256(&stop_hashing_);
+    const std::lock_guard lock(hash_mutex_);
+    model_sha256_ = digest;
+    return digest;
+}
+
+Result<Prompt> LocalBackend::prepare(const chat::ChatRequest& request,
+                                     std::optional<std::int64_t> now_unix_s) const {
     const model::Tokenizer& words = engine_->model().tokenizer();
     Prompt prompt;
     if (request.raw && !request.raw->ids.empty()) {
@@ -191,7 +245,8 @@ Result<Prompt> LocalBackend::prepare(const chat::ChatRequest& request) const {
     HEARTH_CHECK_OK(check_content(request));
     if (!format_) return fail(no_format_);
     chat::FormatModel now = format_model_;
-    now.now_unix_s = system_clock().wall_ns() / 1'000'000'000;
+    now.now_unix_s = now_unix_s.value_or(system_clock().wall_ns() / kNsPerS);
+    prompt.now_unix_s = now.now_unix_s;
     HEARTH_TRY(prompt.text, format_->render(now, request));
     // A template that writes BOS itself must not get a second one.
     const bool has_bos = words.bos() && prompt.text.starts_with(words.text(*words.bos()));
@@ -249,14 +304,17 @@ void LocalBackend::start(Job job) {
         fail_job(job, std::move(status.error()));
 }
 
-std::string LocalBackend::repro_json(const chat::SamplingRequest& asked) const {
+std::string LocalBackend::repro_json(const chat::ChatRequest& request,
+                                     const std::function<void(JsonWriter&)>& more) const {
     JsonWriter out;
     const model::ModelInfo& info = engine_->model().info();
-    const engine::Sampling sampling = sampling_for(asked);
+    const engine::Sampling sampling = sampling_for(request.sampling);
     out.begin_object()
         .field("model", info.name)
         .field("format", info.format)
         .field("weights_bytes", std::uint64_t(info.weights_bytes))
+        .field("model_header_sha256", header_sha256_)
+        .field("template_sha256", template_sha256_)
         .field("numerics_id", model::kNumericsId)
         .field("isa", engine_->isa())
         .field("kv", options_.engine.kv_type)
@@ -272,7 +330,14 @@ std::string LocalBackend::repro_json(const chat::SamplingRequest& asked) const {
     out.key("logit_bias").begin_object();
     for (const engine::TokenBias& b : sampling.logit_bias)
         out.field(std::to_string(b.id.value), b.bias);
-    out.end_object().end_object();
+    out.end_object();
+    if (const std::string digest = model_sha256(); !digest.empty())
+        out.field("model_sha256", digest);
+    out.field("n_ctx", engine_->n_ctx()).field("n_answers", request.n);
+    out.field("max_tokens", request.max_output_tokens.value_or(-1));
+    out.field("n_stop", std::int64_t(request.stop.size())).field("raw", request.raw.has_value());
+    if (more) more(out);
+    out.end_object();
     return out.take();
 }
 

@@ -118,7 +118,9 @@ net::ClientRequest Call::http_request() const {
     http.headers.add("Content-Type", "application/json");
     http.headers.add("Accept", "text/event-stream");
     http.headers.add("Accept-Encoding", "identity");
-    http.headers.add("User-Agent", "hearth/" HEARTH_VERSION);
+    // Says nothing of the caller, and still more than the answer needs.
+    if (job_.sensitivity < chat::Sensitivity::confidential)
+        http.headers.add("User-Agent", "hearth/" HEARTH_VERSION);
     if (!place_.config.key.empty())
         http.headers.add("Authorization", "Bearer " + place_.config.key.reveal());
     // A hearth there would take what is not stated for less than it is, and may send it on. A

@@ -1,11 +1,14 @@
 #include "serve/exchange.h"
 
+#include "base/check.h"
 #include "base/format.h"
 #include "base/ids.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "chat/estimate.h"
 #include "route/cost.h"
 #include "route/policy.h"
+#include "serve/digests.h"
 
 namespace hearth::serve {
 namespace {
@@ -22,15 +25,6 @@ bool may_fall_back(ErrorKind kind) {
         default:
             return false;
     }
-}
-
-bool has_images(const chat::ChatRequest& request) {
-    for (const chat::Message& message : request.messages) {
-        for (const chat::Part& part : message.parts) {
-            if (std::holds_alternative<chat::ImagePart>(part)) return true;
-        }
-    }
-    return false;
 }
 
 const char* outcome_of(const Error& error) {
@@ -104,44 +98,6 @@ int http_status_of(ErrorKind kind) {
     return 500;
 }
 
-Explanation explain(Places& places, const route::PolicySettings& policy,
-                    const chat::ChatRequest& request, bool offline) {
-    Explanation why;
-    route::Facts& facts = why.facts;
-    facts.model = request.model;
-    facts.max_output_tokens = request.max_output_tokens.value_or(0);
-    facts.has_images = has_images(request);
-    facts.has_tools = !request.tools.empty();
-    facts.stated_sensitivity = request.stated_sensitivity;
-    facts.cost_microusd_max = request.cost_microusd_max;
-    facts.task = request.task;
-    facts.lane = request.lane;
-    facts.n_answers = request.n;
-    const chat::PromptSize size = chat::size_of_prompt(request);
-    facts.n_prompt_tokens = size.n_tokens;
-    facts.n_prompt_tokens_max = size.n_tokens_max;
-    if (const auto candidate = places.local_candidate(request.model)) {
-        // A model that cannot load or a template that refuses is reported by the place itself, if
-        // the decision falls on it.
-        if (auto local = places.local(*candidate)) {
-            if (auto prompt = (*local)->prepare(request)) {
-                facts.n_prompt_tokens = std::int64_t(prompt->ids.size());
-                facts.tokens_estimated = false;
-                why.prompt = std::make_shared<const backend::Prompt>(std::move(*prompt));
-            }
-        }
-    }
-    why.targets = places.targets();
-    route::Signals signals = places.signals(request.model);
-    signals.offline = signals.offline || offline;
-    // Who forbids fallbacks across the machine's edge does not want a full queue to cross it
-    // either: the engine then says itself that it is full.
-    signals.local_overloaded = signals.local_overloaded && policy.fallback;
-    why.decision = route::decide(facts, signals, policy, why.targets);
-    why.json = route::to_json(why.decision, facts, why.targets);
-    return why;
-}
-
 void Exchange::begin(House& house, std::shared_ptr<chat::ChatRequest> request, Origin origin,
                      std::shared_ptr<ExchangeClient> client) {
     const std::shared_ptr<Exchange> exchange(
@@ -154,14 +110,38 @@ Exchange::Exchange(House& house, std::shared_ptr<chat::ChatRequest> request, Ori
     : house_(house),
       request_(std::move(request)),
       origin_(std::move(origin)),
-      client_(std::move(client)) {}
+      client_(std::move(client)),
+      caller_(origin_.caller) {}
 
 void Exchange::run() {
     // A seed of our own makes every answer repeatable: the journal keeps it.
     if (!request_->sampling.seed) request_->sampling.seed = random_u64() >> 1;
-    why_ = explain(house_.places, house_.policy, *request_, house_.offline);
+    if (Status ok = check_addresses(*request_); !ok)
+        return refuse_before_deciding(std::move(ok.error()), "remote-address");
+    Ticket* const ticket = origin_.ticket.get();
+    if (Status ok = ticket ? ticket->reserve(*request_, caller_, origin_.n_body_bytes) : Status();
+        !ok)
+        return refuse_before_deciding(std::move(ok.error()), "quota");
+    why_ =
+        explain(house_.places, house_.policy, *request_, house_.offline, house_.inspector, caller_);
     target_ = decision().target;
     reason_ = decision().reason;
+    // The decision stays on record as it was made; what is answered is the key's bound.
+    if (auto error = ticket
+                         ? ticket->decided(decision(), why_.facts, why_.targets, origin_.request_id)
+                         : std::nullopt) {
+        why_.decision.refused = true;
+        why_.decision.error = std::move(*error);
+        reason_ = "quota";
+    }
+    journal_decision(reason_);
+}
+
+void Exchange::refuse_before_deciding(Error error, const char* reason) {
+    why_.decision.refused = true;
+    why_.decision.error = std::move(error);
+    why_.decision.sensitivity = request_->stated_sensitivity.value_or(house_.policy.unstated);
+    reason_ = reason;
     journal_decision(reason_);
 }
 
@@ -174,6 +154,9 @@ void Exchange::journal_decision(const std::string& reason) {
     record.reason = reason;
     record.sensitivity = chat::name_of(decision().sensitivity);
     record.decision_json = why_.json;
+    record.key_id = caller_.key_id;
+    if (house_.inspector)
+        record.prompt_digest = prompt_digest(house_.inspector->key(), *request_, why_.prompt.get());
     record.n_prompt_tokens = why_.facts.n_prompt_tokens;
     if (decision().refused) {
         record.route = "refused";
@@ -210,6 +193,10 @@ void Exchange::on_written(Status status) {
                                .retry_after_s = kRetryAfterS}});
 }
 
+bool Exchange::leaves() const {
+    return !decision().refused && route::leaves_machine(target());
+}
+
 void Exchange::refuse() {
     client_->on_placed({origin_.request_id, "refused", "", reason_, why_.json, true});
     finish(chat::Failed{decision().error});
@@ -225,17 +212,52 @@ void Exchange::start() {
     place();
     auto backend = house_.places.backend(target_);
     if (!backend) return on_event(chat::Failed{backend.error()});
+    if (!find_prompt()) return;
     backend::Job job;
     job.request = request_;
     job.model = target().model;
     job.sink = shared_from_this();
     job.sensitivity = decision().sensitivity;
-    // The counted prompt is that of the candidate; another local model has another vocabulary.
-    if (house_.places.local_candidate(request_->model) == target_) job.prompt = why_.prompt;
-    if (auto permit =
-            route::PermitMint::mint(decision(), why_.targets, target_, origin_.request_id))
+    job.prompt = prompt_;
+    restorer_.reset();
+    if (leaves() && decision().redacted) {
+        const auto& redaction = why_.inspection.redaction;
+        CHECK(redaction != nullptr);  // the decision has it from there
+        job.request = redaction->request;
+        restorer_ = std::make_unique<AnswerRestorer>(redaction);
+    } else {
+        mark_request();
+    }
+    if (auto permit = route::PermitMint::mint(decision(), why_.targets, target_, origin_.request_id,
+                                              caller_.key_id))
         job.permit = std::make_unique<egress::EgressPermit>(std::move(*permit));
+    left_machine_ = left_machine_ || leaves();
+    if (house_.ledger && !leaves()) computing_ = house_.ledger->meter().begin();
     (*backend)->start(std::move(job));
+}
+
+// The prompt of a local place: the counted one is that of the candidate, and another model has
+// another vocabulary. False where the exchange has ended over it.
+bool Exchange::find_prompt() {
+    prompt_.reset();
+    token_digests_.clear();
+    if (!house_.places.is_local(target_)) return true;
+    if (house_.places.local_candidate(request_->model) == target_) prompt_ = why_.prompt;
+    if (prompt_) return true;
+    auto made = house_.places.loaded(target_)->prepare(*request_);
+    if (!made) return on_event(chat::Failed{std::move(made.error())}), false;
+    prompt_ = std::make_shared<const backend::Prompt>(std::move(*made));
+    return true;
+}
+
+// Before the place sees it: whoever hears half an answer has heard it from a marked request.
+void Exchange::mark_request() {
+    Inspector* const inspector = house_.inspector;
+    if (!inspector || !taint_.empty()) return;
+    taint_ = inspector->mark(*request_, why_.inspection, request_->stated_sensitivity,
+                             decision().sensitivity);
+    if (!taint_.empty())
+        marks_ = std::make_unique<AnswerMarks>(inspector->key(), why_.inspection.conversation);
 }
 
 void Exchange::on_event(chat::Event event) {
@@ -243,6 +265,13 @@ void Exchange::on_event(chat::Event event) {
     if (const auto* failed = std::get_if<chat::Failed>(&event)) {
         if (try_fallback(*failed)) return;
     }
+    if (auto* done = std::get_if<chat::AnswerDone>(&event)) note_tokens(*done);
+    if (!restorer_) return deliver(std::move(event));
+    for (chat::Event& restored : restorer_->pass(std::move(event))) deliver(std::move(restored));
+}
+
+void Exchange::deliver(chat::Event event) {
+    if (ended_) return;
     if (chat::is_terminal(event)) return finish(event);
     if (passes_limit(event)) return;
     if (chat::is_delta(event) && !delta_seen_) {
@@ -251,7 +280,24 @@ void Exchange::on_event(chat::Event event) {
         house_.metrics.time_to_first_token.observe(double(first_delta_ns_ - origin_.received_ns) /
                                                    double(kNsPerS));
     }
+    if (marks_) marks_->add(event);
     client_->on_event(std::move(event));
+}
+
+void Exchange::note_tokens(chat::AnswerDone& done) {
+    if (house_.inspector && !leaves())
+        token_digests_[done.index] = tokens_digest(house_.inspector->key(), done.tokens);
+    if (!request_->return_tokens) done.tokens.clear();
+}
+
+void Exchange::stop_meter() {
+    if (!house_.ledger) return;
+    const route::EnergyReading reading = house_.ledger->meter().end(computing_);
+    energy_.busy_ns += reading.busy_ns;
+    energy_.energy_uj += reading.energy_uj;
+    if (energy_.source != route::EnergySource::estimate &&
+        reading.source != route::EnergySource::none)
+        energy_.source = reading.source;
 }
 
 std::int64_t Exchange::cost_of(const chat::Usage& usage) const {
@@ -288,6 +334,7 @@ bool Exchange::try_fallback(const chat::Failed& failed) {
     log_warn("failover", {{"request", origin_.request_id},
                           {"from", route::label_of(target())},
                           {"error", name_of(error.kind)}});
+    stop_meter();
     add(usage_failed_, failed.usage);
     cost_failed_microusd_ += cost_of(failed.usage);
     target_ = decision().fallbacks[n_fallbacks_++];
@@ -300,8 +347,12 @@ bool Exchange::try_fallback(const chat::Failed& failed) {
 void Exchange::finish(const chat::Event& terminal) {
     if (ended_) return;
     ended_ = true;
+    stop_meter();
+    if (marks_) house_.inspector->mark_answer(marks_->finish(), {taint_, decision().sensitivity});
     journal::OutcomeRecord record;
     record.request_id = origin_.request_id;
+    record.key_id = caller_.key_id;
+    record.task = request_->task;
     record.n_fallbacks = std::int64_t(n_fallbacks_);
     record.total_ns = house_.clock.mono_ns() - origin_.received_ns;
     record.route = decision().refused ? "refused" : route::name_of(target().tier);
@@ -315,7 +366,7 @@ void Exchange::finish(const chat::Event& terminal) {
         record.timings = done->timings;
         if (house_.places.is_local(target_)) {
             if (const auto* local = house_.places.loaded(target_))
-                record.repro_json = local->repro_json(request_->sampling);
+                record.repro_json = repro_json(*local);
         }
     } else {
         const auto& [error, usage] = std::get<chat::Failed>(terminal);
@@ -323,13 +374,17 @@ void Exchange::finish(const chat::Event& terminal) {
         record.outcome = outcome_of(error);
         record.error = error_text(error);
     }
+    if (restorer_) record.redaction_json = restorer_->json();
     record.timings.ttft_ns = first_delta_ns_ ? first_delta_ns_ - origin_.received_ns : 0;
     record.usage_failed = usage_failed_;
-    record.cost_microusd = cost_failed_microusd_;
-    if (!decision().refused) record.cost_microusd += cost_of(record.usage);
+    enter_ledger(record);
     chat::Usage used = usage_failed_;
     add(used, record.usage);
     record.usage_estimated = used.estimated;
+    if (origin_.ticket)
+        origin_.ticket->settle({.n_tokens = used.input_tokens + used.output_tokens,
+                                .cost_microusd = record.cost_microusd,
+                                .left_machine = left_machine_});
     Metrics& m = house_.metrics;
     m.input_tokens += used.input_tokens;
     m.cached_tokens += used.cached_tokens;
@@ -339,7 +394,25 @@ void Exchange::finish(const chat::Event& terminal) {
         m.queue_time.observe(double(record.timings.queue_ns) / double(kNsPerS));
     m.count_request(record.route, reason_, record.outcome);
     house_.journal.append(std::move(record));
+    m.served += 1;  // after append(): what is counted must be on its way to the journal
     client_->on_event(terminal);
+}
+
+void Exchange::enter_ledger(journal::OutcomeRecord& record) {
+    const route::Target* place = decision().refused ? nullptr : &target();
+    if (house_.ledger) return house_.ledger->enter(record, place, cost_failed_microusd_, energy_);
+    record.cost_microusd = cost_failed_microusd_ + (place ? cost_of(record.usage) : 0);
+}
+
+std::string Exchange::repro_json(const backend::LocalBackend& local) const {
+    return local.repro_json(*request_, [&](JsonWriter& out) {
+        if (!house_.inspector || !prompt_) return;
+        const Secret& key = house_.inspector->key();
+        out.field("prompt_digest", prompt_digest(key, *request_, prompt_.get()));
+        out.field("prompt_unix_s", prompt_->now_unix_s);
+        if (!request_->stop.empty()) out.field("stop_digest", stop_digest(key, request_->stop));
+        out.field("answer_digest", answer_digest(key, token_digests_));
+    });
 }
 
 }  // namespace hearth::serve

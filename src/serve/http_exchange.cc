@@ -4,8 +4,10 @@
 
 #include "base/format.h"
 #include "base/ids.h"
+#include "base/suggest.h"
 #include "base/utf8.h"
 #include "serve/admission.h"
+#include "serve/gate.h"
 #include "serve/limits.h"
 
 namespace hearth::serve {
@@ -77,6 +79,14 @@ void HttpExchange::run() {
     auto request = dialect_.read_request(http_.path, http_.body);
     if (!request) return send_error(request.error());
     if (Status status = read_headers(*request); !status) return send_error(status.error());
+    const Admitted* who = admitted(http_);
+    if (who && !who->caller.scopes.allows_model(request->model))
+        return send_error({.kind = ErrorKind::forbidden_by_policy,
+                           .message = format("key {} may not ask for the model {}: its models do "
+                                             "not name it",
+                                             who->caller.key_id, shown_name(request->model)),
+                           .param = "model"});
+    const std::size_t n_body_bytes = http_.body.size();
     http_.body = {};  // the waist has it; a long answer should not keep it twice
     request_ = std::make_shared<chat::ChatRequest>(std::move(*request));
     head_ = {.id = dialect_.id_prefix + request_id_.substr(request_id_.find('-') + 1),
@@ -84,7 +94,14 @@ void HttpExchange::run() {
              .model = request_->model,
              .include_usage = request_->include_usage,
              .system_fingerprint = "hearth-" HEARTH_VERSION};
-    Exchange::begin(house_, request_, {request_id_, http_.path, http_.peer, received_ns_},
+    Exchange::begin(house_, request_,
+                    {.request_id = request_id_,
+                     .endpoint = http_.path,
+                     .peer = http_.peer,
+                     .received_ns = received_ns_,
+                     .n_body_bytes = n_body_bytes,
+                     .caller = who ? who->caller : local_operator(),
+                     .ticket = who ? who->ticket : nullptr},
                     shared_from_this());
 }
 
@@ -105,6 +122,8 @@ net::Headers HttpExchange::response_headers(const char* content_type) const {
     net::Headers headers;
     headers.add("Content-Type", content_type);
     add_common(http_, request_id_, headers);
+    if (const Admitted* who = admitted(http_); who && who->ticket)
+        who->ticket->add_headers(headers);
     if (!placement_.route.empty()) {
         headers.add("x-hearth-route", placement_.route);
         // Header values are ASCII on the wire; names of models and upstreams may not be.

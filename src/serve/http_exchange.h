@@ -43,7 +43,7 @@ class HttpExchange final : public ExchangeClient,
 
     House& house_;
     const chat::Dialect& dialect_;
-    net::HttpRequest http_;  // its `held` is the OpenRequest that admission gave it
+    net::HttpRequest http_;  // its `held` is the Admitted that admission gave it
     const std::shared_ptr<net::Reply> reply_;
     const std::string request_id_;
     const std::int64_t received_ns_;

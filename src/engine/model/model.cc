@@ -120,8 +120,8 @@ Result<std::unique_ptr<Model>> Model::load(const ModelSource& source, Device& de
     return out;
 }
 
-std::string Model::sha256() const {
-    return shards_ ? shards_->sha256() : sha256_hex(bytes_);
+std::string Model::sha256(const std::atomic<bool>* stop) const {
+    return shards_ ? shards_->sha256(stop) : sha256_hex(bytes_);
 }
 
 Status Model::unchanged() const {

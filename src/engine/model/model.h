@@ -56,8 +56,9 @@ class Model {
     const Config& config() const { return config_; }  // Requires: load()ed
     const std::string& chat_template() const { return chat_template_; }
     Network& network() { return *network_; }
-    // Of the file's bytes (of several files: shards.h); computed on demand.
-    std::string sha256() const;
+    // Of the file's bytes (of several files: shards.h); computed on demand. Where stop becomes true
+    // before the end: empty.
+    std::string sha256(const std::atomic<bool>* stop = nullptr) const;
     // Errors: invalid_request if a file was written to since it was opened.
     Status unchanged() const;
     // Packed weights: adopt() between steps, settle() before measuring. Null where none are wanted.

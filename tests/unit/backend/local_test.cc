@@ -196,7 +196,7 @@ TEST(LocalSampling, the_wire_reaches_the_engine_exactly) {
                                     .logit_bias = {{TokenId(5), 1.5}}};
     EXPECT_EQ(fields_of(backend->sampling_for(request->sampling)), fields_of(expected));
     // The record of what an answer was made with says the same.
-    const auto record = parse_json(backend->repro_json(request->sampling));
+    const auto record = parse_json(backend->repro_json(*request));
     ASSERT_TRUE(record);
     EXPECT_EQ((*record)["seed"].get<std::uint64_t>(), 9007199254740993u);
     EXPECT_EQ((*record)["repeat_last_n"], -1);
