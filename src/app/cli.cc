@@ -27,6 +27,7 @@ class Builder {
         logprobs();
         templates();
         route();
+        scan();
         audit();
         bench();
         quantize();
@@ -199,6 +200,15 @@ class Builder {
             ->check(CLI::IsMember({"public", "internal", "confidential", "restricted"}));
         setting(c,
                 {"route.keep_from", "route.fallback", "route.offline", "log.level", "log.style"});
+    }
+
+    void scan() {
+        auto args = std::make_shared<ScanArgs>();
+        Command* c = command(&app_, "scan", "what in a text must not travel freely, and its class",
+                             [args](Context& context) { return scan_command(context, *args); });
+        c->add_option("--file", args->file, "the text; - or nothing: stdin");
+        c->add_flag("--jsonl", args->jsonl, "each line is a JSON string, each answer a JSON object");
+        setting(c, {"log.level", "log.style"});
     }
 
     void audit() {

@@ -69,6 +69,10 @@ struct LogprobsArgs {
 struct TemplateArgs {
     std::string model, input, now;
 };
+struct ScanArgs {
+    std::string file;
+    bool jsonl = false;
+};
 struct RouteArgs {
     std::string file = "-", model;
     std::string sensitivity;
@@ -99,6 +103,7 @@ int tokenize_command(Context& context, const TokenizeArgs& args);
 int detokenize_command(Context& context, const TokenizeArgs& args);
 int logprobs_command(Context& context, const LogprobsArgs& args);
 int template_command(Context& context, const TemplateArgs& args);
+int scan_command(Context& context, const ScanArgs& args);
 int route_explain_command(Context& context, const RouteArgs& args);
 int audit_tail_command(Context& context, const AuditArgs& args);
 int bench_command(Context& context, const BenchArgs& args);

@@ -28,6 +28,8 @@ class Reader {
         for (const auto& [key, node] : root) {
             if (key == "upstream") {
                 HEARTH_CHECK_OK(read_upstreams(node));
+            } else if (key == "detector") {
+                HEARTH_CHECK_OK(read_detectors(node));
             } else if (const toml::table* section = node.as_table()) {
                 for (const auto& [name, value] : *section)
                     HEARTH_CHECK_OK(read_setting(format("{}.{}", key.str(), name.str()), value));
@@ -70,6 +72,45 @@ class Reader {
         if (!blocks || !blocks->is_array_of_tables())
             return refuse(node, "upstreams are written as [[upstream]] blocks");
         for (const toml::node& block : *blocks) HEARTH_CHECK_OK(read_upstream(*block.as_table()));
+        return {};
+    }
+
+    Status read_detectors(const toml::node& node) {
+        const toml::array* blocks = node.as_array();
+        if (!blocks || !blocks->is_array_of_tables())
+            return refuse(node, "detectors are written as [[detector]] blocks");
+        for (const toml::node& block : *blocks) HEARTH_CHECK_OK(read_detector(*block.as_table()));
+        if (auto made = route::Detectors::make(out_.detectors); !made)
+            return refuse(node, made.error().message);
+        return {};
+    }
+
+    Status read_detector(const toml::table& table) {
+        for (const auto& [key, value] : table)
+            if (key != "name" && key != "class" && key != "words" && key != "pattern")
+                return refuse(value, format("unknown key {} in [[detector]]", key.str()));
+        route::UserDetector detector;
+        detector.name = table["name"].value_or<std::string>("");
+        if (detector.name.empty()) return refuse(table, "[[detector]] needs name = \"…\"");
+        const std::string name = table["class"].value_or<std::string>("confidential");
+        const auto sensitivity = chat::sensitivity_from(name);
+        // A detector says what must be kept: public is a permitted person's word only.
+        if (!sensitivity || *sensitivity == chat::Sensitivity::public_)
+            return refuse(table, "class must be internal, confidential or restricted");
+        detector.sensitivity = *sensitivity;
+        if (const toml::node* words = table.get("words")) {
+            const toml::array* list = words->as_array();
+            if (!list || list->empty()) return refuse(*words, "words must be a list of texts");
+            for (const toml::node& word : *list) {
+                if (!word.is_string()) return refuse(word, "each word must be text");
+                detector.words.push_back(word.as_string()->get());
+            }
+        }
+        if (const toml::node* pattern = table.get("pattern")) {
+            if (!pattern->is_string()) return refuse(*pattern, "pattern must be text");
+            detector.pattern = pattern->as_string()->get();
+        }
+        out_.detectors.push_back(std::move(detector));
         return {};
     }
 

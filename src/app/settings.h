@@ -10,6 +10,7 @@
 
 #include "backend/upstream.h"
 #include "base/result.h"
+#include "route/sensitivity.h"
 #include "store/paths.h"
 
 namespace hearth::app {
@@ -41,6 +42,7 @@ struct ConfigFile {
     std::string path;                           // empty: there is none
     std::map<std::string, std::string> values;  // "serve.port" → "1234"
     std::vector<backend::UpstreamConfig> upstreams;
+    std::vector<route::UserDetector> detectors;  // checked: Detectors::make takes them
 };
 // Errors: invalid_request with path:line:column; an unknown key is an error that names close ones.
 Result<ConfigFile> read_config(const std::string& path);

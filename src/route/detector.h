@@ -63,8 +63,9 @@ struct Chain {
         std::size_t end() const { return start + n; }
     };
     std::array<Group, kGroupsMax> groups;
-    std::size_t n = 0;   // groups, at least 1
-    bool glued = false;  // a letter follows the last group: "308T", "3560x4587", "12th"
+    std::size_t n = 0;       // groups, at least 1
+    std::size_t digits = 0;  // of all groups
+    bool glued = false;      // a letter follows the last group: "308T", "3560x4587", "12th"
     std::size_t start() const { return groups[0].start; }
     std::size_t end() const { return groups[n - 1].end(); }
 };

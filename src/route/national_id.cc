@@ -7,6 +7,8 @@ namespace {
 
 constexpr std::size_t kCompactMax = 24;
 constexpr std::size_t kContextBytes = 80;
+// The fewest digits that a row asks for before its first letter; most numbers of a text have fewer.
+constexpr std::size_t kDigitsMin = 6;
 
 struct Compact {
     char text[kCompactMax];
@@ -66,6 +68,7 @@ void try_row(Scan& scan, std::size_t start, const NationalId& row) {
 }  // namespace
 
 void find_ids(Scan& scan, const Chain& chain, std::span<const NationalId> rows) {
+    if (chain.digits < kDigitsMin) return;
     for (std::size_t g = 0; g < chain.n; ++g)
         for (const NationalId& row : rows)
             if (leading_digits(row.shape) == chain.groups[g].n)

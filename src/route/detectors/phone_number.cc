@@ -172,6 +172,7 @@ double alone(const Scan& scan, const Chain& chain, const Shape& s) {
 }
 
 void on_chain(Scan& scan, const Chain& chain) {
+    if (chain.digits < 7) return;
     for (std::size_t g = 0; g < chain.n;) {
         const Shape s = shape_from(scan, chain, g);
         g += s.n;
