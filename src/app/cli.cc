@@ -21,6 +21,8 @@ class Builder {
         app_.add_flag("-v,--verbose", in_->verbose, "log what happens (info)");
         app_.add_option("--config", in_->config_path, "configuration file")
             ->envname("HEARTH_CONFIG");
+        app_.add_flag("--require-sandbox", require_sandbox_,
+                      "refuse to start (exit 3) where the kernel cannot close the sandbox whole");
         run();
         serve();
         tokens();
@@ -29,9 +31,16 @@ class Builder {
         route();
         scan();
         audit();
+        taint();
+        replay();
+        cost();
         bench();
         quantize();
         config();
+        keys();
+        users();
+        egress();
+        doctor();
     }
 
     Parsed parse(int argc, char** argv) {
@@ -44,6 +53,8 @@ class Builder {
         for (const auto& [name, text] : given_) {
             if (text->second) in_->flags[name] = text->first;
         }
+        if (require_sandbox_) in_->flags["sandbox.require"] = "true";
+        in_->named.assign(argv + 1, argv + argc);
         return {std::move(*in_), kDone};
     }
 
@@ -121,7 +132,7 @@ class Builder {
         c->add_option("--prompt-ids", args->prompt_ids, "exactly these token ids, nothing added");
         c->add_flag("--raw", args->raw, "the prompt as it is, no chat template");
         engine_settings(c);
-        setting(c, {"route.keep_from", "route.offline", "journal.sync"});
+        setting(c, {"route.keep_from", "route.redact", "route.offline", "journal.sync"});
     }
 
     void serve() {
@@ -135,8 +146,9 @@ class Builder {
         c->add_option("--model", args->models, "what to serve (repeatable) [the store, and demo]")
             ->take_all();
         setting(c, {"serve.host", "serve.port", "serve.host_names", "engine.parallel",
-                    "engine.batch_tokens", "engine.queue", "route.keep_from", "route.fallback",
-                    "route.offline", "journal.sync"});
+                    "engine.batch_tokens", "engine.queue", "route.keep_from", "route.redact",
+                    "route.fallback", "route.offline", "journal.sync", "journal.rotate_mib",
+                    "journal.keep_days"});
         engine_settings(c);
     }
 
@@ -198,8 +210,8 @@ class Builder {
         c->add_option("--sensitivity", args->sensitivity,
                       "as the header x-hearth-sensitivity would")
             ->check(CLI::IsMember({"public", "internal", "confidential", "restricted"}));
-        setting(c,
-                {"route.keep_from", "route.fallback", "route.offline", "log.level", "log.style"});
+        setting(c, {"route.keep_from", "route.redact", "route.fallback", "route.offline",
+                    "log.level", "log.style"});
     }
 
     void scan() {
@@ -207,7 +219,8 @@ class Builder {
         Command* c = command(&app_, "scan", "what in a text must not travel freely, and its class",
                              [args](Context& context) { return scan_command(context, *args); });
         c->add_option("--file", args->file, "the text; - or nothing: stdin");
-        c->add_flag("--jsonl", args->jsonl, "each line is a JSON string, each answer a JSON object");
+        c->add_flag("--jsonl", args->jsonl,
+                    "each line is a JSON string, each answer a JSON object");
         setting(c, {"log.level", "log.style"});
     }
 
@@ -220,6 +233,138 @@ class Builder {
         });
         flag(c, "-n,--lines", args->n, "how many")->check(CLI::Range(1, 100'000));
         c->add_flag("-f,--follow", args->follow, "wait for more until interrupted");
+        c->add_flag("--all", args->all, "also what the journal says of itself");
+        audit_verify(a);
+        audit_export(a);
+    }
+
+    void audit_verify(Command* a) {
+        auto args = std::make_shared<AuditVerifyArgs>();
+        Command* c =
+            command(a, "verify", "is the journal what was written, and all of it?",
+                    [args](Context& context) { return audit_verify_command(context, *args); });
+        c->preparse_callback([this, args](std::size_t) {
+            in_->prepare = [args](Context& context) {
+                return prepare_audit_verify(context, *args);
+            };
+            in_->input = [args] { return args->request.path; };
+        });
+        audit::VerifyRequest& request = args->request;
+        c->add_option("PATH", request.path,
+                      "another journal's folder, or an export in JSONL [this machine's journal]");
+        c->add_option("--anchor", request.anchors,
+                      "checkpoints kept elsewhere: finds what is missing at the end (repeatable)")
+            ->take_all();
+        c->add_option("--public-key", request.public_keys,
+                      "trust this key's signatures only, PEM or hex (repeatable)")
+            ->take_all();
+        c->add_option("--chain-key", request.chain_key, "the chain's key, of a journal named PATH");
+        c->add_option("--from", request.from_seq, "begin at the last checkpoint before this entry")
+            ->check(CLI::NonNegativeNumber);
+        c->add_flag("--require-complete", args->require_complete,
+                    "fail (exit 1) also where it is not known whether entries are missing");
+    }
+
+    void audit_export(Command* a) {
+        auto anchor = std::make_shared<AuditAnchorArgs>();
+        Command* c =
+            command(a, "anchor", "the last signed checkpoints, to be kept elsewhere",
+                    [anchor](Context& context) { return audit_anchor_command(context, *anchor); });
+        c->preparse_callback(
+            [this, anchor](std::size_t) { in_->output = [anchor] { return anchor->output; }; });
+        c->add_option("-o,--output", anchor->output, "write to this file [stdout]");
+
+        auto args = std::make_shared<AuditExportArgs>();
+        c = command(a, "export", "all records as lines for another system",
+                    [args](Context& context) { return audit_export_command(context, *args); });
+        c->add_option("--format", args->format, "jsonl can be verified by itself [jsonl]")
+            ->check(CLI::IsMember({"jsonl", "cef", "rfc5424"}));
+        c->add_option("--after", args->after, "go on after this cursor, as an export prints it");
+    }
+
+    void taint() {
+        CLI::App* t = app_.add_subcommand("taint", "conversations that are held to be sensitive");
+        t->require_subcommand(1);
+        Command* list = command(t, "list", "what is marked", taint_list_command);
+        setting(list, {"log.level", "log.style"});
+        auto args = std::make_shared<TaintArgs>();
+        Command* c =
+            command(t, "release", "forget the marks of a conversation; written down",
+                    [args](Context& context) { return taint_release_command(context, *args); });
+        c->add_option("ID", args->id, "taint-…, as `taint list` and decisions name it")->required();
+        setting(c, {"journal.sync", "log.level", "log.style"});
+    }
+
+    void replay() {
+        auto args = std::make_shared<ReplayArgs>();
+        Command* c = command(&app_, "replay", "run a recorded local request again and compare",
+                             [args](Context& context) { return replay_command(context, *args); });
+        c->add_option("REQUEST_ID", args->request_id,
+                      "req-…, as the answer and the journal name it")
+            ->required();
+        c->add_option("PROMPT", args->prompt, "the prompt again, as it was given to `run`");
+        c->add_option(
+            "--messages", args->messages_file,
+            "the messages again, a JSON array, or the whole request as JSON; - for stdin");
+        c->add_option("--system", args->system, "the system message that went with PROMPT");
+        c->add_option("--prompt-ids", args->prompt_ids, "the prompt's token ids");
+        setting(c, {"engine.threads", "log.level", "log.style"});
+    }
+
+    void cost() {
+        CLI::App* group = app_.add_subcommand("cost", "what answers cost, here and in the cloud");
+        group->require_subcommand(1);
+        cost_report(group);
+        cost_breakeven(group);
+        auto as_toml = std::make_shared<bool>(false);
+        Command* c =
+            command(group, "prices", "the price table, in USD per million tokens",
+                    [as_toml](Context& context) { return cost_prices_command(context, *as_toml); });
+        c->add_flag("--toml", *as_toml, "as a prices.toml to edit");
+        setting(c, {"cost.prices"});
+    }
+
+    void cost_settings(Command* c) {
+        setting(c, {"cost.electricity_usd_per_kwh", "cost.hardware_usd", "cost.lifetime_years",
+                    "cost.active_watts", "cost.idle_watts", "cost.prices", "engine.threads"});
+    }
+
+    void cost_report(CLI::App* group) {
+        auto args = std::make_shared<CostReportArgs>();
+        Command* c =
+            command(group, "report", "what was spent here and there, from the journal",
+                    [args](Context& context) { return cost_report_command(context, *args); });
+        flag(c, "--since", args->since, "how far back: 30d, 12h, or all [30d]");
+        flag(c, "--by", args->by, "a line for each of these [model]")
+            ->check(CLI::IsMember({"task", "key", "model", "tier", "day"}));
+        c->add_flag("--rows", args->rows, "every request by itself: CSV, or JSON with --json");
+        cost_settings(c);
+        setting(c, {"cost.utilisation_percent", "cost.reference"});
+    }
+
+    void cost_breakeven(CLI::App* group) {
+        auto args = std::make_shared<BreakevenArgs>();
+        Command* c =
+            command(group, "breakeven", "from how many requests a day on a machine is cheaper",
+                    [args](Context& context) { return cost_breakeven_command(context, *args); });
+        c->preparse_callback([this, args](std::size_t) {
+            in_->prepare = [args](Context& context) { return prepare_breakeven(context, *args); };
+        });
+        c->add_option("--hardware", args->hardware,
+                      "a file of machines instead of this one (docs/COST.md)");
+        c->add_option("--device", args->device, "only this entry of the file");
+        flag(c, "--cloud", args->cloud, "the cloud model to compare with [cost.reference]");
+        flag(c, "--input", args->n_input, "input tokens of a request [1000]")
+            ->check(CLI::Range(0, 100'000'000));
+        flag(c, "--output", args->n_output, "output tokens of a request [300]")
+            ->check(CLI::Range(0, 100'000'000));
+        flag(c, "--model-gb", args->model_gb, "with a file: the model's weights in GB [4.9]");
+        flag(c, "--model-params", args->model_params_b,
+             "with a file: its parameters in billions [8]");
+        flag(c, "--prefill-tps", args->prefill_tps, "tokens/s, where they were measured elsewhere");
+        flag(c, "--decode-tps", args->decode_tps, "likewise");
+        cost_settings(c);
+        setting(c, {"cost.reference"});
     }
 
     void bench() {
@@ -249,6 +394,8 @@ class Builder {
         c->add_option("IN", args->from, "the model to read; best an f32, f16 or bf16 file")
             ->required();
         c->add_option("OUT", args->to, "the .gguf file to write")->required();
+        c->preparse_callback(
+            [this, args](std::size_t) { in_->output = [args] { return args->to; }; });
         flag(c, "--type", args->type, "f16, bf16, q8_0, q4_0, q4_k_m, q5_k_m, q6_k, …")->required();
         c->add_flag("--overwrite", args->overwrite, "replace OUT if it exists");
         setting(c, {"engine.threads", "log.level", "log.style"});
@@ -258,6 +405,118 @@ class Builder {
         Command* g = app_.add_subcommand("config", "settings");
         g->require_subcommand(1);
         command(g, "show", "the effective values, and where each came from", config_show_command);
+    }
+
+    void egress() {
+        auto args = std::make_shared<EgressArgs>();
+        CLI::App* e = app_.add_subcommand("egress", "what left this machine");
+        e->require_subcommand(1);
+        Command* c =
+            command(e, "report", "connections and bytes, beside what the broker counted",
+                    [args](Context& context) { return egress_report_command(context, *args); });
+        c->preparse_callback([this, args](std::size_t) {
+            in_->prepare = [args](Context& context) { return prepare_egress(context, *args); };
+        });
+        flag(c, "--since", args->since, "how far back: 30d, 12h (whole UTC days), or all [30d]");
+        setting(c, {"log.level", "log.style"});
+    }
+
+    void doctor() {
+        auto args = std::make_shared<DoctorArgs>();
+        Command* c = command(&app_, "doctor", "what works here, what does not, what to do",
+                             [args](Context& context) { return doctor_command(context, *args); });
+        c->preparse_callback([this, args](std::size_t) {
+            in_->prepare = [args](Context& context) { return prepare_doctor(context, *args); };
+        });
+        engine_settings(c);
+        setting(c, {"serve.host", "serve.port"});
+    }
+
+    bool require_sandbox_ = false;
+    // A command that changes keys: its record in the journal is signed.
+    Command* key_command(CLI::App* parent, const char* name, const char* help,
+                         std::function<int(Context&)> body) {
+        Command* c = command(parent, name, help, std::move(body));
+        c->preparse_callback([this](std::size_t) { in_->prepare = prepare_keys; });
+        setting(c, {"log.level", "log.style"});
+        return c;
+    }
+
+    void keys() {
+        auto args = std::make_shared<KeysArgs>();
+        CLI::App* k =
+            app_.add_subcommand("keys", "who may ask this machine's server, and for what");
+        k->require_subcommand(1);
+        Command* c = key_command(k, "create", "make a key; it is printed once",
+                                 [args](Context& x) { return keys_create_command(x, *args); });
+        key_scopes(c, args->wish);
+        key_limits(c, args->wish);
+        c = command(k, "list", "all keys, without their secrets",
+                    [args](Context& x) { return keys_list_command(x, *args); });
+        setting(c, {"log.level", "log.style"});
+        c = command(k, "show", "one key",
+                    [args](Context& x) { return keys_show_command(x, *args); });
+        c->add_option("KEY", args->key, "its id or its name")->required();
+        setting(c, {"log.level", "log.style"});
+        c = key_command(k, "revoke", "refuse a key from its next request on",
+                        [args](Context& x) { return keys_revoke_command(x, *args); });
+        c->add_option("KEY", args->key, "its id or its name")->required();
+        c = key_command(k, "rotate", "a new secret for a key; the old one stays valid for a while",
+                        [args](Context& x) { return keys_rotate_command(x, *args); });
+        c->add_option("KEY", args->key, "its id or its name")->required();
+        c->add_option("--overlap", args->overlap, "how long the old secret stays valid [24h]");
+    }
+
+    void key_scopes(Command* c, serve::KeyWish& wish) {
+        c->add_option("--name", wish.name, "what to call it");
+        c->add_option("--user,--owner", wish.owner, "whose it is (hearth users add)");
+        c->add_option("--role", wish.role, "user, operator, auditor or admin [the user's; user]");
+        c->add_option("--models", wish.models,
+                      "models it may ask for, auto, local and cloud too; x* for all that begin so")
+            ->delimiter(',');
+        c->add_option("--routes", wish.routes, "paths it may use [all of its role]")
+            ->delimiter(',');
+        c->add_option("--tiers", wish.tiers, "where its requests may go: local,fleet,cloud [all]")
+            ->delimiter(',');
+        c->add_option("--class", wish.max_class_out,
+                      "content above this class leaves for nobody with this key [internal]");
+        c->add_option("--may-lower-to", wish.may_lower_to,
+                      "the lowest class its requests may state against what is found [none]");
+        c->add_option("--expires", wish.expires, "30d, 12h, 2027-01-31, or never [never]");
+    }
+
+    void key_limits(Command* c, serve::KeyWish& wish) {
+        const auto limit = [&](const char* flag, serve::Bound bound, const char* help) {
+            c->add_option(flag, wish.limits.at(std::size_t(bound)), help);
+        };
+        limit("--rpm", serve::Bound::requests_minute, "requests in any 60 seconds");
+        limit("--tpm", serve::Bound::tokens_minute, "tokens, in and out, in any 60 seconds");
+        limit("--tokens-day", serve::Bound::tokens_day, "tokens, in and out, in a day (UTC)");
+        limit("--budget-usd-day", serve::Bound::microusd_day, "paid upstream in a day (UTC)");
+        limit("--budget-usd-month", serve::Bound::microusd_month, "paid upstream in a month (UTC)");
+        limit("--egress-bytes-day", serve::Bound::egress_bytes_day, "bytes that leave in a day");
+        c->add_option("--soft-percent", wish.soft_percent,
+                      "warn from this share of a limit on [80]");
+    }
+
+    void users() {
+        auto args = std::make_shared<UsersArgs>();
+        CLI::App* u = app_.add_subcommand("users", "the owners of keys");
+        u->require_subcommand(1);
+        Command* c = command(u, "list", "all users",
+                             [args](Context& x) { return users_list_command(x, *args); });
+        setting(c, {"log.level", "log.style"});
+        c = key_command(u, "add", "a new user",
+                        [args](Context& x) { return users_add_command(x, *args); });
+        c->add_option("NAME", args->name)->required();
+        c->add_option("--role", args->role, "user, operator, auditor or admin [user]");
+        c = key_command(u, "role", "change a user's role, and that of the user's keys",
+                        [args](Context& x) { return users_role_command(x, *args); });
+        c->add_option("NAME", args->name)->required();
+        c->add_option("ROLE", args->role)->required();
+        c = key_command(u, "remove", "remove a user and revoke the user's keys",
+                        [args](Context& x) { return users_remove_command(x, *args); });
+        c->add_option("NAME", args->name)->required();
     }
 
     std::shared_ptr<Invocation> in_ = std::make_shared<Invocation>();

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/commands.h"
 
@@ -15,6 +16,11 @@ struct Invocation {
     std::string config_path;                   // --config; empty: the usual place
     bool json = false, quiet = false, verbose = false;
     bool serves = false;  // wants listeners
+    std::vector<std::string> named;  // the arguments: files among them stay readable
+    // Names files that the command will write; empty names do not count.
+    std::function<std::string()> output;
+    // Names a folder that the command reads besides; empty: none.
+    std::function<std::string()> input;
     // What opens before the sandbox closes: the door, for commands that may use it.
     std::function<Status(Context&)> prepare;
     std::function<int(Context&)> body;

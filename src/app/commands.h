@@ -9,9 +9,12 @@
 #include <vector>
 
 #include "app/settings.h"
+#include "audit/run.h"
 #include "base/result.h"
 #include "egress/door.h"
 #include "net/http_server.h"
+#include "route/prices.h"
+#include "serve/key_file.h"
 #include "store/paths.h"
 
 namespace hearth::app {
@@ -35,9 +38,11 @@ struct Context {
     Settings settings;
     store::Folders folders;
     bool json = false, quiet = false;
+    route::PriceTable prices = {};  // read before the sandbox closes
     // Opened before the sandbox closes, by commands that need them.
     std::vector<net::Listener> listeners = {};
     std::unique_ptr<egress::Door> door = nullptr;
+    bool may_leave = false;  // the door's allow-list is not empty
     std::function<void(egress::Receipt)> on_receipt =
         nullptr;  // set by the body; the door calls it
 };
@@ -80,6 +85,23 @@ struct RouteArgs {
 struct AuditArgs {
     std::int64_t n = 20;
     bool follow = false;
+    bool all = false;  // also what the journal says of itself
+};
+struct AuditVerifyArgs {
+    audit::VerifyRequest request;  // an empty path: this machine's journal
+    bool require_complete = false;
+};
+struct AuditAnchorArgs {
+    std::string output;
+};
+struct AuditExportArgs {
+    std::string format = "jsonl", after;
+};
+struct TaintArgs {
+    std::string id;
+};
+struct ReplayArgs {
+    std::string request_id, prompt, system, messages_file, prompt_ids;
 };
 struct BenchArgs {
     std::string model;
@@ -92,10 +114,42 @@ struct QuantizeArgs {
     bool overwrite = false;
 };
 
+struct EgressArgs {
+    std::string since = "30d";
+    std::string counters;  // the broker's, read before the sandbox; empty: there are none
+};
+struct DoctorCheck {
+    std::string name, verdict, text, advice;  // verdict: "ok", "warn", "fail"
+};
+struct DoctorArgs {
+    std::vector<DoctorCheck> checks;  // of what must be tried before the sandbox
+};
+
+struct KeysArgs {
+    serve::KeyWish wish;         // create
+    std::string key;             // an id or a name
+    std::string overlap = "24h";  // rotate
+};
+struct UsersArgs {
+    std::string name, role;
+};
+
+struct CostReportArgs {
+    std::string since = "30d", by = "model";
+    bool rows = false;
+};
+struct BreakevenArgs {
+    std::string hardware, device, cloud;  // file, its entry, "openai/gpt-5-mini"
+    std::string model_gb = "4.9", model_params_b = "8";
+    std::string prefill_tps, decode_tps;  // measured elsewhere; empty: from benchmark or data sheet
+    std::int64_t n_input = 1000, n_output = 300;  // tokens of a typical request
+    std::string hardware_text, sheets_text;       // read before the sandbox
+};
+
 // Before the sandbox: listeners, the broker. Bodies run inside it.
 Status prepare_serve(Context& context);
 Status prepare_door(Context& context);
-// The door, unless MODEL is answered on this machine: then the upstreams are forgotten.
+// The door; where MODEL is answered on this machine the upstreams are forgotten first.
 Status prepare_run(Context& context, const RunArgs& args);
 int run_command(Context& context, const RunArgs& args);
 int serve_command(Context& context, const ServeArgs& args);
@@ -106,8 +160,34 @@ int template_command(Context& context, const TemplateArgs& args);
 int scan_command(Context& context, const ScanArgs& args);
 int route_explain_command(Context& context, const RouteArgs& args);
 int audit_tail_command(Context& context, const AuditArgs& args);
+Status prepare_audit_verify(Context& context, AuditVerifyArgs& args);
+int audit_verify_command(Context& context, const AuditVerifyArgs& args);
+int audit_anchor_command(Context& context, const AuditAnchorArgs& args);
+int audit_export_command(Context& context, const AuditExportArgs& args);
+int taint_list_command(Context& context);
+int taint_release_command(Context& context, const TaintArgs& args);
+int replay_command(Context& context, const ReplayArgs& args);
 int bench_command(Context& context, const BenchArgs& args);
 int quantize_command(Context& context, const QuantizeArgs& args);
 int config_show_command(Context& context);
+// The broker alone, for the journal's checkpoints.
+Status prepare_keys(Context& context);
+int keys_create_command(Context& context, const KeysArgs& args);
+int keys_list_command(Context& context, const KeysArgs& args);
+int keys_show_command(Context& context, const KeysArgs& args);
+int keys_revoke_command(Context& context, const KeysArgs& args);
+int keys_rotate_command(Context& context, const KeysArgs& args);
+int users_add_command(Context& context, const UsersArgs& args);
+int users_list_command(Context& context, const UsersArgs& args);
+int users_role_command(Context& context, const UsersArgs& args);
+int users_remove_command(Context& context, const UsersArgs& args);
+int cost_report_command(Context& context, const CostReportArgs& args);
+Status prepare_breakeven(Context& context, BreakevenArgs& args);
+int cost_breakeven_command(Context& context, const BreakevenArgs& args);
+int cost_prices_command(Context& context, bool as_toml);
+Status prepare_egress(Context& context, EgressArgs& args);
+int egress_report_command(Context& context, const EgressArgs& args);
+Status prepare_doctor(Context& context, DoctorArgs& args);
+int doctor_command(Context& context, const DoctorArgs& args);
 
 }  // namespace hearth::app

@@ -7,6 +7,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 #include "base/file.h"
@@ -19,6 +20,14 @@ namespace {
 
 constexpr std::size_t kConfigBytesMax = 1 << 20;
 constexpr std::int64_t kWaitMsMax = 86'400'000;  // a day without a byte is no answer
+
+// A number as it was written, as far as a double holds it: the shortest digits that mean the same.
+std::string shortest(double value) {
+    char text[400];  // a double without an exponent has at most 325 digits
+    const auto [end, error] =
+        std::to_chars(text, text + sizeof text, value, std::chars_format::fixed);
+    return error == std::errc() ? std::string(text, end) : "nan";
+}
 
 class Reader {
   public:
@@ -59,10 +68,12 @@ class Reader {
             out_.values[name] = text->get();
         } else if (const auto* number = value.as_integer()) {
             out_.values[name] = std::to_string(number->get());
+        } else if (const auto* decimal = value.as_floating_point()) {
+            out_.values[name] = shortest(decimal->get());
         } else if (const auto* truth = value.as_boolean()) {
             out_.values[name] = truth->get() ? "true" : "false";
         } else {
-            return refuse(value, format("{} must be text, a whole number, true or false", name));
+            return refuse(value, format("{} must be text, a number, true or false", name));
         }
         return {};
     }
@@ -228,14 +239,21 @@ class Reader {
         for (const toml::node& item : *models) {
             const toml::table* m = item.as_table();
             if (!m) return refuse(item, "each model is a table: { name = \"…\", context = … }");
-            HEARTH_CHECK_OK(check_keys(*m, {"name", "input_usd_per_mtok", "output_usd_per_mtok",
-                                            "context", "modalities", "tools"}));
+            HEARTH_CHECK_OK(
+                check_keys(*m, {"name", "input_usd_per_mtok", "output_usd_per_mtok",
+                                "cached_input_usd_per_mtok", "context", "modalities", "tools"}));
             route::Target target;
             target.tier = upstream.tier;
             target.upstream = upstream.name;
             HEARTH_TRY(target.model, text(*m, "name", std::nullopt));
             HEARTH_TRY(target.input_usd_per_mtok, price(*m, "input_usd_per_mtok"));
             HEARTH_TRY(target.output_usd_per_mtok, price(*m, "output_usd_per_mtok"));
+            if (m->contains("cached_input_usd_per_mtok")) {
+                HEARTH_TRY(target.cached_input_usd_per_mtok,
+                           price(*m, "cached_input_usd_per_mtok"));
+            }
+            if (m->contains("input_usd_per_mtok") || m->contains("output_usd_per_mtok"))
+                target.price_source = "configuration";
             HEARTH_TRY(target.n_ctx, context(*m));
             HEARTH_TRY(target.takes_tools, tools(*m));
             HEARTH_TRY(target.takes_images, takes_images(*m));

@@ -49,7 +49,8 @@ Result<std::unique_ptr<route::TaintStore>> open_taint(const Context& context) {
 }
 
 Result<std::unique_ptr<serve::Inspector>> open_inspector(const Context& context, bool may_forget) {
-    HEARTH_TRY(route::Detectors detectors, route::Detectors::make());
+    HEARTH_TRY(route::Detectors detectors,
+               route::Detectors::make(context.settings.config().detectors));
     auto key = content_key(context);
     auto taint = open_taint(context);
     if (key && taint)

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <thread>
 
+#include "app/content.h"
+#include "app/cost_setup.h"
 #include "app/demo_model.h"
 #include "base/file.h"
 #include "base/format.h"
@@ -48,13 +50,25 @@ class ClosedJournal final : public journal::Journal {
     const Error why_;
 };
 
-Result<std::unique_ptr<journal::Journal>> open_journal(const Context& context) {
+}  // namespace
+
+Result<std::unique_ptr<journal::Journal>> open_journal(const Context& context, egress::Door* door,
+                                                       std::function<std::int64_t()> n_served) {
     const std::string folder = context.folders.journal();
     HEARTH_CHECK_OK(make_folders(folder));
-    return journal::Journal::open({folder, sync_of(context.settings.text("journal.sync"))});
+    journal::JournalOptions options;
+    options.folder = folder;
+    options.sync = sync_of(context.settings.text("journal.sync"));
+    options.rotate_bytes = context.settings.integer("journal.rotate_mib") << 20;
+    options.keep_ns = context.settings.integer("journal.keep_days") * 86'400 * kNsPerS;
+    options.n_served = std::move(n_served);
+    // The door outlives the journal: OwnedHouse.
+    if (door)
+        options.signer = [door](const journal::CheckpointRequest& request) {
+            return door->sign(request);
+        };
+    return journal::Journal::open(options);
 }
-
-}  // namespace
 
 Result<model::ModelSource> find_model(const Context& context, const std::string& name) {
     return store_of(context).resolve(name);
@@ -117,14 +131,16 @@ route::PolicySettings policy_settings(const Context& context) {
     route::PolicySettings policy;
     policy.keep_from = sensitivity_of(context.settings.text("route.keep_from"));
     policy.fallback = context.settings.boolean("route.fallback");
+    // "never" names no class.
+    policy.redact_to = chat::sensitivity_from(context.settings.text("route.redact"));
     return policy;
 }
 
 Status prepare_door(Context& context) {
-    std::vector<backend::UpstreamConfig>& upstreams = context.settings.upstreams();
-    if (upstreams.empty() || context.settings.boolean("route.offline")) return {};
     std::vector<egress::AllowRule> rules;
-    for (backend::UpstreamConfig& upstream : upstreams) {
+    const bool offline = context.settings.boolean("route.offline");
+    for (backend::UpstreamConfig& upstream : context.settings.upstreams()) {
+        if (offline) break;
         if (!upstream.key_env.empty()) {
             const char* key = std::getenv(upstream.key_env.c_str());
             if (!key || !*key)
@@ -136,9 +152,20 @@ Status prepare_door(Context& context) {
         }
         rules.push_back(backend::allow_rule(upstream));
     }
-    HEARTH_TRY(context.door, egress::Door::open(std::move(rules), [&context](egress::Receipt r) {
-                   if (context.on_receipt) context.on_receipt(std::move(r));
-               }));
+    context.may_leave = !rules.empty();
+    auto door = egress::Door::open(
+        std::move(rules),
+        [&context](egress::Receipt r) {
+            if (context.on_receipt) context.on_receipt(std::move(r));
+        },
+        context.folders.broker);
+    if (!door && context.may_leave) return fail(std::move(door.error()));
+    // Where nothing may leave, answers go on; the journal's checkpoints stay unsigned, which
+    // `audit verify` says.
+    if (!door)
+        log_warn("no_broker", {{"error", door.error().message}});
+    else
+        context.door = std::move(*door);
     return {};
 }
 
@@ -154,6 +181,7 @@ OwnedHouse::~OwnedHouse() {
         log_error("requests_open_at_exit", {{"n", metrics.open_requests.load()}});
     if (door) door->shut();  // else the end would wait for connects to time out
     places.reset();
+    if (door) door->finish();  // receipts of what is still open come now
     // The last records' callbacks run while all that they touch is there.
     if (journal) (void)journal->flush();
 }
@@ -162,28 +190,39 @@ Result<std::unique_ptr<OwnedHouse>> open_house(Context& context,
                                                std::vector<model::ModelSource> locals,
                                                NoJournal no_journal) {
     auto owned = std::make_unique<OwnedHouse>();
-    auto journal = open_journal(context);
+    auto journal = open_journal(context, context.door.get(),
+                                [&metrics = owned->metrics] { return metrics.served.load(); });
     if (!journal) {
-        if (no_journal == NoJournal::fails || context.door) return fail(std::move(journal.error()));
+        if (no_journal == NoJournal::fails || context.may_leave)
+            return fail(std::move(journal.error()));
         log_warn("no_journal", {{"error", journal.error().message}});
         journal = std::make_unique<ClosedJournal>(std::move(journal.error()));
     }
     owned->journal = std::move(*journal);
     owned->door = std::move(context.door);
+    if (egress::Door* const door = owned->door.get())
+        owned->metrics.broker_alive = [door] { return door->alive(); };
     owned->places = std::make_unique<serve::Places>(
-        local_places(context, std::move(locals)), context.settings.upstreams(), owned->door.get());
+        local_places(context, std::move(locals)), context.settings.upstreams(),
+        context.may_leave ? owned->door.get() : nullptr);
+    owned->ledger = std::make_unique<journal::Ledger>(ledger_options(context));
+    HEARTH_TRY(owned->inspector, open_inspector(context, no_journal == NoJournal::answers_locally &&
+                                                             !context.may_leave));
     owned->prep = std::make_unique<serve::PrepPool>();
     owned->house.reset(new serve::House{.places = *owned->places,
                                         .journal = *owned->journal,
                                         .metrics = owned->metrics,
                                         .prep = *owned->prep,
                                         .policy = policy_settings(context),
-                                        .offline = context.settings.boolean("route.offline")});
+                                        .offline = context.settings.boolean("route.offline"),
+                                        .inspector = owned->inspector.get()});
+    owned->house->ledger = owned->ledger.get();
     context.on_receipt = [owned = owned.get()](egress::Receipt receipt) {
         serve::Metrics& m = owned->metrics;
         m.egress_bytes_out += receipt.bytes_out;
         m.egress_bytes_in += receipt.bytes_in;
         (receipt.address.empty() ? m.egress_refused : m.egress_connections) += 1;
+        if (owned->quota) owned->quota->count_egress(receipt);
         owned->journal->append(std::move(receipt));
     };
     return owned;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/format.h"
 #include "engine/limits.h"
+#include "route/cost.h"
 
 namespace hearth::app {
 
@@ -28,11 +29,37 @@ const std::vector<SettingSpec> kSettings{
     {"engine.isa", "--isa", Kind::text, "", "instruction set to compute with; empty: the best"},
     {"route.keep_from", "--keep-from", Kind::text, "confidential",
      "content of this class and above never leaves", "public|internal|confidential|restricted"},
+    {"route.redact", "--redact", Kind::text, "never",
+     "content up to this class may leave with pseudonyms in place of what was found",
+     "never|confidential|restricted"},
     {"route.fallback", "--fallback", Kind::boolean, "true",
      "try another place when one fails before its first word", "true|false"},
     {"route.offline", "--offline", Kind::boolean, "false", "never use an upstream", "true|false"},
+    {"sandbox.require", "--require-sandbox", Kind::boolean, "false",
+     "refuse to start where the kernel cannot close the sandbox whole", "true|false"},
+    {"cost.electricity_usd_per_kwh", "--electricity-usd-per-kwh", Kind::decimal, "0.30",
+     "what a kilowatt-hour costs", "", 0, 100},
+    {"cost.hardware_usd", "--hardware-usd", Kind::decimal, "1000", "what this machine cost", "", 0,
+     10'000'000},
+    {"cost.lifetime_years", "--lifetime-years", Kind::decimal, "4",
+     "years of being switched on over which it is written off", "", 0, 100},
+    {"cost.active_watts", "--active-watts", Kind::decimal, "65",
+     "what it draws while all cores compute, where no counter can be read", "", 0, 100'000},
+    {"cost.idle_watts", "--idle-watts", Kind::decimal, "15", "what it draws while it waits", "", 0,
+     100'000},
+    {"cost.utilisation_percent", "--utilisation-percent", Kind::integer, "10",
+     "share of its time in which it is expected to compute; the rest is charged as idle", "", 1,
+     100},
+    {"cost.reference", "--reference-model", Kind::text, "openai/gpt-5-mini",
+     "cloud model that local answers are compared with; empty: none"},
+    {"cost.prices", "--prices", Kind::text, "",
+     "file that replaces the price table; empty: prices.toml beside config.toml, if it is there"},
     {"journal.sync", "--journal-sync", Kind::text, "group",
      "safety of the journal against power loss", "none|group|each"},
+    {"journal.rotate_mib", "--journal-rotate-mib", Kind::integer, "1024",
+     "size in MiB at which the journal goes on in another file; 0: never", "", 0, 1 << 20},
+    {"journal.keep_days", "--journal-keep-days", Kind::integer, "0",
+     "days after which a full file of the journal is deleted; 0: never", "", 0, 36'500},
     {"log.level", "--log-level", Kind::text, "warn", "least level that is logged",
      "debug|info|warn|error|off"},
     {"log.style", "--log-style", Kind::text, "text", "form of the log lines", "text|json"},
@@ -64,6 +91,12 @@ Status check(const Setting& s) {
         if (error != std::errc() || at != end) return refuse("a whole number");
         if (v < spec.low || v > spec.high)
             return refuse(format("between {} and {}", spec.low, spec.high));
+    }
+    if (spec.kind == Kind::decimal) {
+        const auto v = route::parse_decimal(s.value, 6, spec.high * 1'000'000);
+        if (!v || *v < spec.low * 1'000'000)
+            return refuse(format("a decimal from {} to {} with at most six digits behind its point",
+                                 spec.low, spec.high));
     }
     return {};
 }
@@ -100,6 +133,13 @@ const Setting& Settings::at(std::string_view name) const {
         std::ranges::find_if(all_, [&](const Setting& s) { return s.spec->name == name; });
     CHECK(it != all_.end());
     return *it;
+}
+
+std::int64_t Settings::millionths(std::string_view name) const {
+    const Setting& s = at(name);
+    const auto value = route::parse_decimal(s.value, 6, s.spec->high * 1'000'000);
+    CHECK(value);  // checked when it was resolved
+    return *value;
 }
 
 std::int64_t Settings::integer(std::string_view name) const {

@@ -15,7 +15,8 @@
 
 namespace hearth::app {
 
-enum class Kind : std::uint8_t { text, integer, boolean };
+// A decimal has at most six digits behind its point, and no exponent.
+enum class Kind : std::uint8_t { text, integer, boolean, decimal };
 
 // One row of the table that flags, environment, config file and `config show` are made from.
 struct SettingSpec {
@@ -25,7 +26,7 @@ struct SettingSpec {
     const char* fallback;  // default, as text
     const char* help;
     const char* choices = "";        // "a|b|c" where only these are allowed
-    std::int64_t low = 0, high = 0;  // integers: bounds, both 0 for none
+    std::int64_t low = 0, high = 0;  // numbers: bounds, both 0 for none
     const char* letter = "";         // "-t", where the flag has a short form
     std::string env() const;         // "HEARTH_PORT", from the flag
 };
@@ -60,6 +61,10 @@ class Settings {
     const std::string& text(std::string_view name) const { return at(name).value; }
     std::int64_t integer(std::string_view name) const;
     bool boolean(std::string_view name) const { return text(name) == "true"; }
+    // A decimal in millionths: 300'000 for "0.3".
+    std::int64_t millionths(std::string_view name) const;
+    // Where its value came from.
+    const std::string& source(std::string_view name) const { return at(name).source; }
     const std::vector<Setting>& all() const { return all_; }
     const ConfigFile& config() const { return config_; }
     std::vector<backend::UpstreamConfig>& upstreams() { return config_.upstreams; }
