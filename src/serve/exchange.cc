@@ -281,6 +281,7 @@ void Exchange::deliver(chat::Event event) {
                                                    double(kNsPerS));
     }
     if (marks_) marks_->add(event);
+    if (computing_.open) house_.ledger->meter().touch();  // long answers outlast its counters
     client_->on_event(std::move(event));
 }
 
