@@ -28,7 +28,7 @@ class Members {
 
     std::string text(const char* name, std::size_t n_max) {
         const Json* value = find(name);
-        if (!value) return {};
+        if (!value || value->is_null()) return {};
         if (!value->is_string()) return wrong(name, "must be a text"), std::string();
         auto text = value->get<std::string>();
         if (text.size() > n_max)

@@ -122,8 +122,7 @@ std::optional<Error> Ticket::decided(const route::Decision& decision, const rout
                               decision.refused ? std::max(n_wanted, *n_left + 1) : n_wanted, now);
     };
     if (decision.refused || leaves) {
-        check(Bound::egress_bytes_day, n_bytes,
-              capped_by_egress_ && decision.reason != "sensitive");
+        check(Bound::egress_bytes_day, n_bytes, capped_by_egress_ && decision.reason == "caller");
         std::int64_t least = std::numeric_limits<std::int64_t>::max();
         for (const Bound bound : kMoneyBounds)
             least = std::min(least, Quota::left(account, limits_, bound, now).value_or(least));
