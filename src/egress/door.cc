@@ -284,7 +284,8 @@ Result<Door::Connection> ProcessDoor::connect(EgressPermit permit, std::int64_t 
 void ProcessDoor::finish() {
     shut();
     const std::int64_t deadline_ns = system_clock().mono_ns() + kBrokerEndMs * kNsPerMs;
-    if (!send(FinishMessage{}, -1, deadline_ns)) return;
+    // A broker that is gone ends its connections by being gone; the reader writes their receipts.
+    (void)send(FinishMessage{}, -1, deadline_ns);
     std::unique_lock lock(mutex_);
     const auto deadline =
         std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline_ns));

@@ -174,6 +174,23 @@ TEST_F(SignedReceipts, a_killed_broker_signs_nothing_and_leaves_a_gap_that_shows
     EXPECT_EQ(counters().total.n_closed, 0);
 }
 
+TEST_F(SignedReceipts, no_receipt_comes_after_finish_though_the_broker_was_killed) {
+    open({rule_for(plain(server.port))});
+    std::vector<Door::Connection> connections;
+    for (int i = 0; i < 8; ++i) {
+        auto made = door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+        ASSERT_TRUE(made);
+        connections.push_back(std::move(*made));
+    }
+    ::kill(door->broker_pid(), SIGKILL);
+    door->finish();
+    const auto before = receipts.wait(0);
+    EXPECT_EQ(before.size(), connections.size());
+    EXPECT_FALSE(door->connect(PermitMint::make(plain(server.port)), kPatientMs));
+    door.reset();  // whoever wrote the receipts down may be gone by now
+    EXPECT_EQ(receipts.wait(0).size(), before.size());
+}
+
 TEST_F(SignedReceipts, without_its_folder_the_broker_connects_nothing) {
     open({rule_for(plain(server.port))});
     ASSERT_EQ(::rename(folder.c_str(), (folder + ".gone").c_str()), 0);
