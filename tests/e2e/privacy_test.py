@@ -49,6 +49,22 @@ class Privacy(HouseTest):
         self.assertNotIn(b"4111", refused.body)
         self.assertEqual(self.double.n_connections, 0)
 
+    def test_only_a_key_that_may_lowers_the_class_and_it_is_on_record(self):
+        server = self.serve_with("ok")
+        tokens = [json.loads(self.hearth("keys", "create", "--json", "--name", name, *flags).stdout)["secret"]
+                  for name, flags in (("plain", []), ("trusted", ["--may-lower-to", "internal"]))]
+        for token, route in zip(tokens, ("local", "cloud")):
+            answer = server.chat(talk(SECRET_TURN["content"]), [
+                ("Authorization", "Bearer " + token), ("x-hearth-sensitivity", "public")])
+            self.assertEqual(answer.headers["x-hearth-route"], route, answer.body)
+        self.assertEqual(self.double.n_connections, 1)
+        server.stop()
+        decisions = self.records("decision")
+        self.assertEqual([(d["sensitivity"], d["decision"]["lowered"]) for d in decisions],
+                         [("restricted", False), ("internal", True)])
+        self.assertEqual(len({d["key_id"] for d in decisions}), 2)
+        self.assertNotIn("4111", json.dumps(decisions))
+
     def test_dropping_the_card_and_keeping_the_answer_does_not_shed_it(self):
         server = self.serve_with("ok")
         local = server.chat({**talk("}{" * 60, model="demo"), "max_tokens": 120, "temperature": 2, "top_k": 0,

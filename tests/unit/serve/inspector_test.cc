@@ -69,7 +69,8 @@ TEST(Inspector, every_place_that_could_leave_is_looked_at) {
     all[2].messages.push_back(say(Role::assistant, number));
     all[2].messages.push_back(say(Role::user, "And now?"));
     all[3].messages[0].thinking = number;
-    all[4].messages[0].tool_calls.push_back({"c", "pay", "{\"card\":\"4111\\u0020111111111111\"}"});
+    all[4].messages[0].tool_calls.push_back(
+        {"c", "pay", "{\"card\":\"4111\\u00201111\\u00201111\\u00201111\"}"});
     all[5].messages[0].tool_calls.push_back({"c", "pay", R"({"card":4111111111111111})"});
     all[6].tools.push_back({"pay", "for example " + number, Json::object(), false});
     all[7].tools.push_back({"pay", "", Json{{"default", number}}, false});
