@@ -77,6 +77,9 @@ bool ChainVerifier::begin(const EntryView& entry, const Digest* previous) {
     if (entry.event == "audit.open") {
         const auto state = previous_of(entry.json);
         if (!state) return reject(entry.seq, "the entry does not say what it follows");
+        if (state->seq != entry.seq - 1)
+            return reject(std::max<std::int64_t>(1, std::min(entry.seq, state->seq + 1)),
+                          format("entry {} says that it follows entry {}", entry.seq, state->seq));
         stretch_.end = *state;
         stretch_.end_has_root = true;
         if (state->seq == 0 && (state->mac != Digest{} || state->root != Digest{}))

@@ -282,8 +282,7 @@ void ThreadedJournal::keep_house() {
             log_error("journal_sync_failed", {{"error", synced.error().message}});
     }
     const bool idle = checkpoint_due_ && Steady::now() >= *checkpoint_due_;
-    if (idle || Steady::now() >= retire_due_ || writer_->wal_pages() >= kCheckpointPages)
-        keep_files();
+    keep_files();
     if (!idle && writer_->wal_pages() < kCheckpointPages) return;
     checkpoint_due_.reset();
     if (writer_->wal_pages() == 0) return;
@@ -384,6 +383,7 @@ void ThreadedJournal::end() {
     write_own("audit.checkpoint", audit::to_json(sealer_.sign_now(request_here())));
 }
 
+// The size is asked for after each batch: two calls of stat(2), where a batch takes some dozens.
 void ThreadedJournal::keep_files() {
     if (options_.rotate_bytes > 0 && writer_->file_bytes() > options_.rotate_bytes) {
         if (const Status rotated = writer_->rotate(); !rotated)
