@@ -43,6 +43,13 @@ CostsBy by_of(const std::string& name) {
 std::string usd(std::int64_t microusd) {
     return route::decimal_text(microusd, 6);
 }
+// With all six digits, for columns.
+std::string column_usd(std::int64_t microusd) {
+    const std::string text = usd(microusd);
+    const std::size_t point = text.find('.');
+    const std::size_t n_digits = point == text.npos ? 0 : text.size() - point - 1;
+    return text + (point == text.npos ? "." : "") + std::string(6 - n_digits, '0');
+}
 
 // The sums of a row or of the total, in the order that docs/COST.md explains.
 struct Member {
@@ -207,8 +214,8 @@ void print_json(const Context& context, const Report& report) {
 void print_line(const std::string& name, const CostSums& s) {
     std::printf("%-32.32s %8lld %12lld %10lld %12s %12s %12s\n", name.c_str(),
                 (long long)s.n_requests, (long long)s.input_tokens, (long long)s.output_tokens,
-                usd(s.local_microusd()).c_str(), usd(s.paid_microusd).c_str(),
-                usd(s.local_microusd() + s.paid_microusd).c_str());
+                column_usd(s.local_microusd()).c_str(), column_usd(s.paid_microusd).c_str(),
+                column_usd(s.local_microusd() + s.paid_microusd).c_str());
 }
 
 void print_text(const Context& context, const Report& report) {

@@ -152,14 +152,15 @@ TEST(EnergyMeter, packages_are_added_and_their_parts_and_platforms_are_not) {
     sysfs.domain("intel-rapl:0", "package-0", 0);
     sysfs.domain("intel-rapl:1", "package-1", 0);
     sysfs.domain("intel-rapl:0:0", "core", 0);
+    sysfs.domain("intel-rapl:0:1", "package-0-part", 0);
     sysfs.domain("intel-rapl:2", "psys", 0);
     sysfs.domain("intel-rapl-mmio:0", "package-0", 0);
     ManualClock clock;
     EnergyMeter meter(sysfs.root, kSettings, clock);
     EXPECT_EQ(meter.n_packages(), 2u);
     auto ticket = meter.begin();
-    for (const char* domain :
-         {"intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0", "intel-rapl:2", "intel-rapl-mmio:0"})
+    for (const char* domain : {"intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0", "intel-rapl:0:1",
+                               "intel-rapl:2", "intel-rapl-mmio:0"})
         sysfs.count(domain, 100);
     clock.now_ns = kNsPerS;
     EXPECT_EQ(meter.end(ticket).energy_uj, 200);
