@@ -129,6 +129,8 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, Mode m
     sqlite3_wal_autocheckpoint(handle, 0);
     sqlite3_wal_hook(handle, keep_wal_pages, &database->wal_pages_);
     if (mode == Mode::read) sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    // Large sorts stay in memory: the sandbox closes the folders of temporary files.
+    HEARTH_CHECK_OK(database->exec("PRAGMA temp_store = MEMORY"));
     return database;
 }
 
