@@ -41,8 +41,10 @@ constexpr Keyword kKeywords[] = {
     {"身份证", kResident}, {"resident identity", kResident}, {"rrn", kRrn}, {"주민등록번호", kRrn},
     {"resident registration", kRrn}, {"my number", kMyNumber}, {"マイナンバー", kMyNumber},
     {"個人番号", kMyNumber}, {"national id", kTwId}, {"身分證", kTwId}, {"hkid", kHkId},
-    {"tnin", kThai}, {"thai", kThai}, {"id", kZa}, {"identity", kZa}, {"teudat", kIl}, {"zehut", kIl},
-    {"israeli id", kIl}, {"ird", kIrd}, {"inland revenue", kIrd}, {"mykad", kMyKad}, {"nric", kMyKad},
+    {"tnin", kThai}, {"thai", kThai}, {"id", kZa}, {"identity", kZa}, {"teudat", kIl},
+    {"zehut", kIl},
+    {"israeli id", kIl}, {"ird", kIrd}, {"inland revenue", kIrd}, {"mykad", kMyKad},
+    {"nric", kMyKad},
 };
 // clang-format on
 
@@ -159,7 +161,8 @@ constexpr NationalId kRows[] = {
     {"jp_my_number", kMyNumber, false, "dddd dddd dddd", my_number},
     {"tw_national_id", kTwId, true, "Lddddddddd", taiwan},
     {"hk_id", kHkId, true, "Ldddddd(A)", hong_kong},
-    {"th_tnin", kThai, true, "d-dddd-ddddd-dd-d", thai}, {"th_tnin", kThai, false, "ddddddddddddd", thai},
+    {"th_tnin", kThai, true, "d-dddd-ddddd-dd-d", thai},
+    {"th_tnin", kThai, false, "ddddddddddddd", thai},
     {"za_id", kZa, false, "ddddddddddddd", south_africa},
     {"il_id", kIl, false, "ddddddddd", israel},
     {"nz_ird", kIrd, false, "ddd-ddd-ddd", ird}, {"nz_ird", kIrd, false, "ddddddddd", ird},

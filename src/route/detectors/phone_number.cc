@@ -163,8 +163,10 @@ double alone(const Scan& scan, const Chain& chain, const Shape& s) {
     if (zero == '0' && next == '0') return s.n >= 3 && s.digits >= 10 && s.digits <= 16 ? 0.8 : 0;
     if (zero == '0' && first.n >= 2 && !s.dots && s.digits >= 9 && s.digits <= 12) {
         if (s.paren) return 0.75;
+        if (s.n == 2 && next != '0' && first.n <= 5 && s.digits >= 10 && !s.slashes) return 0.6;
         return s.n >= 3 ? 0.7 : 0;
     }
+    if (s.paren && s.n >= 4 && first.n == 1 && s.digits >= 10) return 0.7;  // 8 (495) 123-45-67
     // An area in brackets and two more groups: "(37) 788-063", "(71) 4233-6306".
     if (s.paren && scan.before(first.start) == '(' && s.n == 3 && s.hyphens && s.digits >= 8)
         return 0.6;
@@ -189,9 +191,12 @@ void on_chain(Scan& scan, const Chain& chain) {
         if (s.digits < 7 || s.digits > 16 || (!s.plus && is_something_else(scan, chain, s)))
             continue;
         double confidence = alone(scan, chain, s);
+        // "030/901820" has an area before its slash, "12/27/1986" is a date.
+        const bool odd_slash =
+            s.slashes && (s.n != 2 || scan.at(chain.groups[s.first].start) != '0');
         const bool other = scan.seen(kOther, s.start, 24);
         const bool named = scan.seen(kPhone, s.start, 40) || scan.ahead(kKind, end, 10);
-        if (confidence == 0 && (!named || other || s.n > 6 || s.digits > 15 || s.slashes)) continue;
+        if (confidence == 0 && (!named || other || s.n > 6 || s.digits > 15 || odd_slash)) continue;
         if (confidence > 0 && other && !named && !s.plus && !s.paren) continue;
         scan.add(s.start, end, "phone_number", Sensitivity::confidential,
                  confidence == 0 ? 0.6

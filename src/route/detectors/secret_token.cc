@@ -84,6 +84,7 @@ constexpr Row kRows[] = {
     {"secret_google", "AIza", kDash, 35, 35, 3.5f},
     {"secret_google", "GOCSPX-", kDash, 28, 28, 3.0f},
     {"secret_google", "ya29.", kDot, 30, 2000, 3.5f},
+    {"secret_hearth", "hk-", kDash, 24, 120, 3.0f},
     {"secret_npm", "npm_", kWord, 36, 36, 2.0f},
     {"secret_pypi", "pypi-AgEIcHlwaS5vcmc", kDash, 50, 1000, 3.0f},
     {"secret_pypi", "pypi-AgENdGVzdC5weXBp", kDash, 50, 1000, 3.0f},

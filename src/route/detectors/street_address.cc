@@ -38,7 +38,10 @@ constexpr Keyword kKeywords[] = {
     {"restaurant is at", kCue},
     {"station is on", kCue}, {"corner of", kCue}, {"enter on", kCue}, {"street", kCue},
     {"resides at", kCue},
-    {"residing at", kCue}, {"mail to", kCue}, {"moved to", kCue}, {"adresse", kCue},
+    {"residing at", kCue}, {"mail to", kCue}, {"ship", kCue}, {"shipping", kCue},
+    {"deliver", kCue}, {"delivery", kCue},
+    {"адрес", kCue}, {"адресу", kCue}, {"Адрес", kCue}, {"地址", kCue}, {"住所", kCue},
+    {"moved to", kCue}, {"adresse", kCue},
     {"dirección", kCue},
     {"direccion", kCue}, {"indirizzo", kCue}, {"endereço", kCue}, {"adres", kCue},
     {"anschrift", kCue},
@@ -82,6 +85,7 @@ constexpr std::string_view kAfter[] = {
     "trafficway", "tunnel", "union", "via", "viaduct", "village", "ville", "vista", "well",
     "wells"};
 constexpr std::size_t kAfterPlain = 10;
+constexpr std::size_t kAfterShort = 24;  // up to here abbreviations that are clear when capital
 
 // Before the name.
 constexpr std::string_view kBefore[] = {
@@ -91,7 +95,9 @@ constexpr std::string_view kBefore[] = {
     "camino", "ronda",
     "rua", "travessa", "praça", "alameda", "estrada", "rodovia", "ul", "ulica", "aleja", "al",
     "plac", "os", "ulice",
-    "náměstí", "trg", "cesta", "strada", "bulevardul", "calea", "улица", "ул", "проспект", "пр",
+    "náměstí", "trg", "cesta", "strada", "bulevardul", "calea", "carrera", "cra", "transversal",
+    "diagonal", "calzada", "jirón", "rambla", "passeig", "rue",
+    "улица", "ул", "переулок", "площадь", "шоссе", "бульвар", "проспект", "пр",
     "οδός",
     "λεωφόρος", "λεωφ", "πλατεία", "jalan", "jl", "rruga", "nám", "dr", "c/", "cami", "rúa",
     "vico"};
@@ -308,8 +314,9 @@ void report(Scan& scan, std::size_t start, std::size_t end, double confidence) {
 }
 
 // 24 Clarke Avenue, 20 Rue Hsine Eloued; g is the last group of its chain.
-bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t chain_start) {
-    Word w = word_after(scan, g.end());
+bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t number_end,
+                        std::size_t chain_start) {
+    Word w = word_after(scan, number_end);
     if (w.none()) return false;
     const std::string first = folded(scan, w);
     const bool before = one_of(first, kBefore);
@@ -340,8 +347,9 @@ bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t chain_sta
         const bool plain = one_of(kind, kAfter, kAfterPlain);
         const bool more = chain_start != g.start || scan.seen(kCue, chain_start, 40) ||
                           scan.at(next.end) == ',' || scan.at(next.end) == '\n';
-        if (one_of(kind, kAfter) &&
-            (plain ? all_capital || k == 0 : more && all_capital && capital(scan, next.start))) {
+        if (one_of(kind, kAfter) && (plain ? all_capital || k == 0
+                                           : (more || one_of(kind, kAfter, kAfterShort)) &&
+                                                 all_capital && capital(scan, next.start))) {
             report(scan, chain_start, next.end, plain ? 0.85 : 0.7);
             return true;
         }
@@ -354,14 +362,23 @@ bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t chain_sta
 
 // Puruntie 82, Via dei Fiorentini 17, 5638 Aasa 43; g is the first group of its chain.
 bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
-    Word w = word_before(scan, g.start);
+    const bool comma = scan.before(g.start) == ' ' && scan.before(g.start - 1) == ',';
+    Word w = word_before(scan, comma ? g.start - 1 : g.start);
+    if (comma) {  // "Avenida Paulista, 1578"
+        w.end = g.start - 2, w.start = w.end;
+        while (w.start > 0 && w.end - w.start < 40 && letter(scan.at(w.start - 1))) --w.start;
+    }
     if (w.none() || w.end - w.start > 39) return false;
     const std::string last = folded(scan, w);
     if (one_of(last, kNoNames) || flat_at(scan, w.start)) return false;
     // The name goes on backwards over capitals and small link words.
     std::size_t start = w.start;
     bool kind = street_ending(last) && g.n <= 4, named = capital(scan, w.start);
-    bool before = false;
+    bool before = scan.is_here(w.start - std::min<std::size_t>(w.start, 3), "c/ ");
+    if (one_of(last, kBefore)) {  // "Ленинский проспект 32"
+        const Word name = word_before(scan, w.start);
+        if (!name.none() && capital(scan, name.start)) kind = named = true, start = name.start;
+    }
     Word back = w;
     for (int k = 0; k < 5; ++k) {
         const Word prior = word_before(scan, back.start);
@@ -395,14 +412,45 @@ bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
         flat_at(scan, word_after(scan, end).start) != 0 ||
         (scan.at(end) == '\n' && flat_at(scan, end + 1 + (scan.at(end + 1) == ' ')) != 0);
     const bool cue = scan.seen(kCue, start, 24);
+    // "Unter den Linden 77, 10117 Berlin"
+    const bool town_behind = scan.at(end) == ',' && scan.at(end + 1) == ' ' &&
+                             is_digit(scan.at(end + 2)) && is_digit(scan.at(end + 5)) &&
+                             postcode_at(scan, end + 2) != 0 &&
+                             capital(scan, postcode_at(scan, end + 2) + 1);
+    if (comma && !before && !kind) return false;
     if (kind || before) {
-        const bool more = cue || number_before || flat_behind;
+        const bool more = cue || number_before || flat_behind || town_behind;
         if ((!named || (!before && weak_ending(last))) && !more) return false;
         report(scan, start, end, 0.8);
         return true;
     }
-    if (!number_before && !flat_behind && !cue) return false;
+    if (!capital(scan, w.start)) return false;
+    if (!number_before && !flat_behind && !cue && !town_behind) return false;
     report(scan, start, end, number_before || flat_behind ? 0.7 : 0.6);
+    return true;
+}
+
+// 北京市朝阳区建国路88号, 東京都千代田区丸の内1-1-1: characters of a town and a street, no space
+// before the number. The three bytes of each character begin with 0xE3 to 0xE9.
+bool eastern(Scan& scan, std::size_t number, std::size_t end) {
+    std::size_t start = number;
+    bool town = false;
+    while (start >= 3 && number - start < 90) {
+        const auto lead = (unsigned char)scan.at(start - 3);
+        if (lead < 0xE3 || lead > 0xE9) break;
+        start -= 3;
+        for (const std::string_view sign : {"市", "区", "區", "县", "県", "路", "街", "町", "村"})
+            town |= scan.text.substr(start, 3) == sign;
+    }
+    if (!town || number - start < 12) return false;
+    while (end - number < 24) {  // 号, 番地, a floor
+        const auto lead = (unsigned char)scan.at(end);
+        if (lead >= 0xE3 && lead <= 0xE9 && end + 3 <= scan.text.size())
+            end += 3;
+        else
+            break;
+    }
+    scan.add(start, end, "street_address", Sensitivity::confidential, 0.75);
     return true;
 }
 
@@ -411,6 +459,7 @@ void on_chain(Scan& scan, const Chain& chain) {
     const Chain::Group& last = chain.groups[chain.n - 1];
     if (chain.n > 3) return;
     const char left = scan.before(first.start);
+    if ((unsigned char)left >= 0x80 && eastern(scan, first.start, chain.end())) return;
     if (is_word(left) || left == '$' || left == '.' || left == '#' || left == '=') return;
     std::size_t end = last.end();
     if (chain.glued) {  // 12a, 2nd
@@ -424,8 +473,17 @@ void on_chain(Scan& scan, const Chain& chain) {
                         Sensitivity::internal, 0.7);
     if (first.n <= 5 && street_then_number(scan, first, chain.n == 1 ? end : first.end())) return;
     if (last.n <= 6)
-        number_then_street(scan, last,
-                           chain.n > 1 && chain.groups[0].n <= 6 ? first.start : last.start);
+        number_then_street(scan, last, chain.n == 1 ? end : last.end(),
+                           chain.n > 1 && first.n <= 6 ? first.start : last.start);
+}
+
+void on_token(Scan& scan, std::size_t start, std::size_t end) {
+    if ((unsigned char)scan.at(start) < 0xE3) return;
+    std::size_t i = start;
+    while (i < end && i - start < 96 && !is_digit(scan.at(i))) ++i;
+    std::size_t stop = i;
+    while (stop - i < 12 && (is_digit(scan.at(stop)) || scan.at(stop) == '-')) ++stop;
+    if (stop > i) eastern(scan, i, stop);
 }
 
 // A kind of street behind a name without a number: "on Tarsicio Isle Street".
@@ -503,6 +561,7 @@ const Detector detector_street_address = {.name = "street_address",
                                           .entities = kEntities,
                                           .keywords = kKeywords,
                                           .on_keyword = on_keyword,
-                                          .on_chain = on_chain};
+                                          .on_chain = on_chain,
+                                          .on_token = on_token};
 
 }  // namespace hearth::route

@@ -214,7 +214,9 @@ TEST(Sensitivity, street_addresses_of_many_countries_are_found) {
     for (const char* text :
          {"I live at 24 Clarke Avenue, Springfield", "Hauptstraße 5, 10115 Berlin",
           "20 Rue de la Paix", "Via dei Fiorentini 17", "ul. Chrzanowska 61", "Puruntie 82",
-          "P.O. Box 104", "PSC 0725, Box 6031\nAPO AP 99241", "5638 Aasa 43", "Apt. 902"}) {
+          "221B Baker Street", "Avenida Paulista, 1578", "Unter den Linden 77, 10117 Berlin",
+          "Ленинский проспект 32", "北京市朝阳区建国路88号", "P.O. Box 104",
+          "PSC 0725, Box 6031\nAPO AP 99241", "5638 Aasa 43", "Apt. 902"}) {
         EXPECT_TRUE(has(text, "street_address")) << text;
         EXPECT_EQ(class_of(text), Sensitivity::confidential) << text;
     }
