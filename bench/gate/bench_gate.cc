@@ -28,7 +28,7 @@ std::string prompt_of(int i, bool card) {
         "new library, whose roof has been leaking since the storm of last winter.\n";
     std::string text = "Request " + std::to_string(i) + "\n";
     while (text.size() < 4000) text += kWords;
-    if (card) text.replace(2000, 19, "4111 1111 1111 1111");
+    if (card) text.replace(2000, 21, " 4111 1111 1111 1111 ");
     return text;
 }
 
