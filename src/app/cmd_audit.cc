@@ -24,9 +24,9 @@ std::string line_of(const journal::JournalEntry& entry) {
         format("{} {:<8} {}", rfc3339(entry.wall_ns).substr(0, 19), entry.event, entry.request_id);
     const auto record = parse_json(entry.json);
     if (!record || !record->is_object()) return line;
-    for (const char* key :
-         {"route", "model", "upstream", "reason", "sensitivity", "outcome", "error", "host", "port",
-          "bytes_out", "bytes_in", "http_status", "output_tokens", "cost_microusd"}) {
+    for (const char* key : {"actor", "route", "model", "upstream", "reason", "sensitivity",
+                            "outcome", "error", "host", "port", "bytes_out", "bytes_in",
+                            "http_status", "output_tokens", "cost_microusd"}) {
         const auto it = record->find(key);
         if (it == record->end() || it->is_null() || *it == "" || *it == 0) continue;
         line += format(" {}={}", key, it->is_string() ? it->get<std::string>() : to_text(*it));
