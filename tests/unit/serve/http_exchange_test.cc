@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/clock.h"
+#include "serve/gate.h"
 #include "unit/serve/house.h"
 
 namespace hearth::serve {
@@ -16,7 +17,9 @@ std::shared_ptr<HttpExchange> begin(TestHouse& h, const std::string& model, bool
     request.path = "/v1/chat/completions";
     request.body = R"({"model":")" + model + R"(","stream":)" + (stream ? "true" : "false") +
                    R"(,"messages":[{"role":"user","content":"Where to?"}]})";
-    request.held = std::make_shared<OpenRequest>(h.metrics);
+    auto who = std::make_shared<Admitted>();
+    who->open = std::make_unique<OpenRequest>(h.metrics);
+    request.held = std::move(who);
     auto exchange = std::make_shared<HttpExchange>(h.house, *chat::find_dialect("openai"),
                                                    std::move(request), reply);
     exchange->run();
