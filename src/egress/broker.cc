@@ -83,7 +83,7 @@ class Broker {
     AllowListMessage list_;
     std::map<std::string, Result<TlsContext>> contexts_;  // by CA file
     std::optional<BrokerState> state_;
-    std::int64_t n_receipts_ = 0;  // handed over
+    std::int64_t n_receipts_ = 0;  // of connections that reached an address, handed over
     std::unique_ptr<Resolver> resolver_;
     std::unordered_map<std::uint64_t, Entry> relays_;
     std::deque<std::string> outbox_;  // at most two per relay that was accepted
@@ -319,7 +319,8 @@ bool Broker::say_receipt(Entry& entry, ReceiptMessage message) {
         message.digest_out = receipt.digest_out;
         message.key_id = receipt.key_id;
         message.signature = receipt.signature;
-        ++n_receipts_;
+        // As whoever verifies the journal counts them: those that reached an address.
+        if (!message.address.empty()) ++n_receipts_;
     }
     return say(message);
 }

@@ -136,12 +136,15 @@ TEST_F(SignedReceipts, the_receipt_names_the_rule_that_was_found) {
 
 TEST_F(SignedReceipts, finish_ends_connections_and_signing_goes_on) {
     open({rule_for(plain(server.port))});
+    const Destination off_the_list = plain(server.port == 9 ? 10 : 9);
+    ASSERT_FALSE(door->connect(PermitMint::make(off_the_list), kPatientMs));
+    receipts.wait(1);
     auto made = door->connect(PermitMint::make(plain(server.port)), kPatientMs);
     ASSERT_TRUE(made);
     const Fd peer = server.accept();
     door->finish();
-    ASSERT_EQ(receipts.wait(0).size(), 1u) << "its receipt came before finish() returned";
-    EXPECT_EQ(receipts.wait(1)[0].outcome, "closed: hearth ended");
+    ASSERT_EQ(receipts.wait(0).size(), 2u) << "its receipt came before finish() returned";
+    EXPECT_EQ(receipts.wait(2)[1].outcome, "closed: hearth ended");
     EXPECT_EQ(test::read_to_end(peer.get()), "");
     EXPECT_FALSE(door->connect(PermitMint::make(plain(server.port)), kPatientMs));
     audit::CheckpointRequest request;
@@ -151,6 +154,7 @@ TEST_F(SignedReceipts, finish_ends_connections_and_signing_goes_on) {
     const auto signed_one = door->sign(request);
     ASSERT_TRUE(signed_one) << signed_one.error().message;
     EXPECT_TRUE(audit::verify_signature(*signed_one));
+    // The refusal has a receipt too, and is no connection that the journal could lack.
     EXPECT_EQ(signed_one->n_connections, 1);
 }
 
