@@ -49,10 +49,11 @@ bool stands_free(const Scan& scan, std::size_t start, std::size_t end) {
     return right != '.' || !is_digit(next);
 }
 
-std::size_t leading_digits(const char* shape) {
-    std::size_t n = 0;
-    while (shape[n] == 'd') ++n;
-    return n;
+// The shape begins with n digits and no more.
+bool begins_with_digits(const char* shape, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i)
+        if (shape[i] != 'd') return false;
+    return shape[n] != 'd';
 }
 
 void try_row(Scan& scan, std::size_t start, const NationalId& row) {
@@ -71,7 +72,7 @@ void find_ids(Scan& scan, const Chain& chain, std::span<const NationalId> rows) 
     if (chain.digits < kDigitsMin) return;
     for (std::size_t g = 0; g < chain.n; ++g)
         for (const NationalId& row : rows)
-            if (leading_digits(row.shape) == chain.groups[g].n)
+            if (begins_with_digits(row.shape, chain.groups[g].n))
                 try_row(scan, chain.groups[g].start, row);
 }
 

@@ -93,6 +93,7 @@ bool all_alike(std::string_view digits) {
 void on_chain(Scan& scan, const Chain& chain) {
     if (chain.digits < 12) return;
     for (std::size_t from = 0; from < chain.n; ++from) {
+        if (chain.groups[from].n < 4) continue;  // no card begins with a shorter group
         std::string digits;
         for (std::size_t n = 1; n <= 5 && from + n <= chain.n; ++n) {
             const Chain::Group& last = chain.groups[from + n - 1];

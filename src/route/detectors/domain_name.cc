@@ -52,6 +52,10 @@ std::size_t url_end(const Scan& scan, std::size_t host_stop, std::size_t start) 
 }
 
 void with_scheme(Scan& scan, std::size_t colon) {
+    // An address inside an address is part of it, and is not walked again: the scan stays linear.
+    if (!scan.findings().empty() && scan.findings().back().end > colon &&
+        scan.findings().back().entity == "domain_name")
+        return;
     std::size_t start = colon;
     while (start > 0 && colon - start < 12 && is_alpha(scan.at(start - 1))) --start;
     if (start == colon) return;

@@ -54,7 +54,7 @@ constexpr Row kRows[] = {
     {"secret_gitlab", "glsoat-", kDash, 20, 64, 3.0f},
     {"secret_gitlab", "glffct-", kDash, 20, 64, 3.0f},
     {"secret_gitlab", "GR1348941", kDash, 20, 20, 3.0f},
-    {"secret_slack", "xoxb-", kDash, 27, 120, 2.0f},
+    {"secret_slack", "xoxb-", kDash, 20, 120, 2.0f},
     {"secret_slack", "xoxp-", kDash, 27, 120, 2.0f},
     {"secret_slack", "xoxa-", kDash, 8, 120, 2.0f}, {"secret_slack", "xoxr-", kDash, 8, 120, 2.0f},
     {"secret_slack", "xoxo-", kDash, 10, 120, 2.0f},
@@ -84,6 +84,7 @@ constexpr Row kRows[] = {
     {"secret_google", "AIza", kDash, 35, 35, 3.5f},
     {"secret_google", "GOCSPX-", kDash, 28, 28, 3.0f},
     {"secret_google", "ya29.", kDot, 30, 2000, 3.5f},
+    {"secret_aws", "A3T", kUp, 17, 17, 3.0f}, {"secret_grafana", "eyJrIjoi", kBase64, 60, 420, 3.0f},
     {"secret_hearth", "hk-", kDash, 24, 120, 3.0f},
     {"secret_npm", "npm_", kWord, 36, 36, 2.0f},
     {"secret_pypi", "pypi-AgEIcHlwaS5vcmc", kDash, 50, 1000, 3.0f},
@@ -105,7 +106,7 @@ constexpr Row kRows[] = {
     {"secret_shopify", "shpss_", kHexBoth, 32, 32, 2.0f},
     {"secret_square", "sq0atp-", kDash, 22, 60, 2.0f},
     {"secret_square", "sq0csp-", kDash, 40, 60, 2.0f},
-    {"secret_square", "EAAA", kDash, 56, 60, 3.5f},
+    {"secret_square", "EAAA", kDash, 22, 60, 3.5f},
     {"secret_facebook", "EAAM", kWord, 100, 400, 4.0f},
     {"secret_facebook", "EAAC", kWord, 100, 400, 4.0f},
     {"secret_databricks", "dapi", kHex, 32, 32, 3.0f},
@@ -182,13 +183,15 @@ constexpr auto kKeywords = [] {
 }();
 
 constexpr auto kEntities = [] {
-    std::array<const char*, kRowsCount + 5> names{};
+    std::array<const char*, kRowsCount + 7> names{};
     for (std::size_t i = 0; i < kRowsCount; ++i) names[i] = kRows[i].entity;
     names[kRowsCount] = "secret_jwt";
     names[kRowsCount + 1] = "secret_twilio";
     names[kRowsCount + 2] = "secret_azure";
     names[kRowsCount + 3] = "secret_facebook";
     names[kRowsCount + 4] = "secret_maxmind";
+    names[kRowsCount + 5] = "secret_telegram";
+    names[kRowsCount + 6] = "secret_hashicorp";
     return names;
 }();
 
@@ -256,8 +259,27 @@ void on_keyword(Scan& scan, std::size_t start, std::size_t, std::uint8_t group) 
             try_row(scan, start, row);
 }
 
+// Digits that a token continues: Telegram's bot and ":A…", Facebook's app and "|…".
+void on_chain(Scan& scan, const Chain& chain) {
+    const Chain::Group& last = chain.groups[chain.n - 1];
+    const std::size_t end = last.end();
+    if (last.n >= 5 && last.n <= 16 && scan.at(end) == ':' && scan.at(end + 1) == 'A' &&
+        run_of(scan, end + 1, kDash, 40) == 35)
+        return scan.add(last.start, end + 36, "secret_telegram", Sensitivity::restricted, 0.85);
+    if (last.n < 15 || last.n > 16 || scan.at(end) != '|') return;
+    const std::size_t tail = run_of(scan, end + 1, kDash, 41);
+    if (tail >= 27 && tail <= 40)
+        scan.add(last.start, end + 1 + tail, "secret_facebook", Sensitivity::restricted, 0.9);
+}
+
 void on_token(Scan& scan, std::size_t start, std::size_t end) {
     const std::size_t n = end - start;
+    if (n == 14 && scan.is_here(end, ".atlasv1.")) {
+        const std::size_t tail = run_of(scan, end + 9, kDash, 71);
+        if (tail >= 60 && tail <= 70)
+            return scan.add(start, end + 9 + tail, "secret_hashicorp", Sensitivity::restricted,
+                            0.9);
+    }
     if (n == 34 && scan.text.substr(start, 2) == "SK" &&
         run_of(scan, start + 2, kHexBoth, 32) == 32)
         return scan.add(start, end, "secret_twilio", Sensitivity::restricted, 0.8);
@@ -275,11 +297,6 @@ void on_token(Scan& scan, std::size_t start, std::size_t end) {
         if (n == 5 && tail >= 31 && tail <= 34)
             scan.add(start, stop, "secret_azure", Sensitivity::restricted, 0.9);
     }
-    if ((n == 15 || n == 16) && scan.at(end) == '|' && is_digit(scan.at(start))) {
-        const std::size_t tail = run_of(scan, end + 1, kDash, 41);
-        if (tail >= 27 && tail <= 40)
-            scan.add(start, end + 1 + tail, "secret_facebook", Sensitivity::restricted, 0.9);
-    }
 }
 
 }  // namespace
@@ -289,6 +306,7 @@ const Detector detector_secret_token = {.name = "secret_token",
                                         .entities = kEntities,
                                         .keywords = kKeywords,
                                         .on_keyword = on_keyword,
+                                        .on_chain = on_chain,
                                         .on_token = on_token};
 
 }  // namespace hearth::route

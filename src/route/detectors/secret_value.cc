@@ -62,7 +62,7 @@ static_assert(kProviderEntities.size() == kProvidersCount + 4);
 
 constexpr std::size_t kNameBytesMax = 64, kValueBytesMax = 256;
 
-enum class Names : std::uint8_t { nothing, key, password };
+enum class Names : std::uint8_t { nothing, key, password, provider };
 
 // What a name says, folded and without - _ and blanks.
 Names meaning_of(std::string_view name) {
@@ -78,6 +78,9 @@ Names meaning_of(std::string_view name) {
     if (name.ends_with("key") || name.ends_with("auth"))
         for (const char* provider : kProviders)
             if (name.contains(provider)) return Names::key;
+    // "okta = 00Rc…": a provider's name alone; what follows must be plainer than a key's value.
+    for (const char* provider : kProviders)
+        if (name == provider) return Names::provider;
     return Names::nothing;
 }
 
@@ -125,14 +128,15 @@ struct Kinds {
 
 bool is_key_value(std::string_view value, bool quoted) {
     const Kinds kinds(value);
-    if (value.size() < 16 || kinds.digits < 2 || kinds.lowers + kinds.uppers < 2) return false;
+    if (value.size() < (quoted ? 12u : 16u) || kinds.digits < 2 || kinds.lowers + kinds.uppers < 2)
+        return false;
     for (const char c : value)
         if (!is_alnum(c) && !std::string_view("_-+/=.~:").contains(c)) return false;
     // Dotted names and paths are code; a word list has long runs of letters.
     if (!quoted && (value.contains('/') || value.contains('.')) && kinds.digits < 4) return false;
     const bool hex =
         kinds.uppers == 0 && value.find_first_not_of("0123456789abcdef-") == value.npos;
-    return entropy_of(value) >= (hex ? 2.8 : 3.5);
+    return entropy_of(value) >= (hex ? 2.8 : value.size() < 16 ? 3.0 : 3.5);
 }
 
 bool is_password_value(std::string_view value, bool quoted) {
@@ -194,6 +198,10 @@ void assigned(Scan& scan, std::size_t at) {
         return scan.add(value.start, value.end, "secret_password", Sensitivity::restricted, 0.8);
     }
     if (!is_key_value(text, value.quoted)) return;
+    if (names == Names::provider &&
+        (text.size() < 20 || text.find_first_of("/.:+=~") != text.npos ||
+         text.find_first_not_of("0123456789abcdef-") == text.npos))
+        return;
     for (std::size_t p = 0; p < kProvidersCount; ++p)
         if (name.contains(kProviders[p]))
             return scan.add(value.start, value.end, kProviderEntities[p], Sensitivity::restricted,
@@ -221,6 +229,10 @@ void connection(Scan& scan, std::size_t colon) {
 void private_key(Scan& scan, std::size_t at) {
     constexpr std::size_t kKeyBytesMax = 32'768;
     if (scan.text.substr(at, 11) != "-----BEGIN " || scan.before(at) == '-') return;
+    // What is inside a key already found is not looked through again: the scan stays linear.
+    if (!scan.findings().empty() && scan.findings().back().end > at &&
+        scan.findings().back().entity == "secret_private_key")
+        return;
     const std::string_view head = scan.text.substr(at, 80);
     const std::size_t kind = head.find("PRIVATE KEY");
     if (kind == head.npos || head.substr(0, kind).contains('\n')) return;
