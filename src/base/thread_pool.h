@@ -1,17 +1,24 @@
 // ThreadPool: the `compute` threads. One caller hands out one parallel region at a time; workers
 // spin briefly for the next one, then sleep on a futex, so that an idle engine costs nothing.
 //
-// The work is cut into n_parts parts that any thread may take (a counter hands them out), so losing
-// a core to a neighbour costs that core and no more. Results must not depend on who computes a
-// part.
+// The work is cut into n_parts parts that any thread may take (a counter hands them out), so a
+// thread that runs seldom takes few. Results must not depend on who computes a part.
+//
+// A thread that loses its core to a neighbour while it holds a part holds up the region, for as
+// long as the neighbour likes. Such a worker rests: it takes no part for a multiple of the time
+// that it was waited for, twice that when it is late again soon. So a lost core costs that core and
+// little more.
 //
 // Thread: run() is called from one thread (the engine's), which takes part in the work.
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -38,11 +45,20 @@ class ThreadPool {
     }
 
   private:
-    void worker();
-    void take_parts(std::uint32_t round);
+    struct alignas(64) Worker {
+        std::atomic<bool> holds_part{false};
+        std::atomic<std::int64_t> rests_until_ns{0};
+        // Of the thread that calls run():
+        std::int64_t rest_ns = 0;  // the last one
+        bool was_waited_for = false;
+    };
+    void work_of(Worker& self);
+    std::int64_t take_parts(std::uint32_t round, std::atomic<bool>* holds_part);  // how many
+    void wait_for_late(std::int64_t late_ns);
+    void rest(std::int64_t until_ns);
 
     const int n_threads_;
-    std::vector<std::jthread> workers_;
+    std::deque<Worker> states_;
 
     // The region at hand. Written before next_ is published; read only by a thread that has taken a
     // part of this round, and while a part is out the round cannot end.
@@ -55,6 +71,9 @@ class ThreadPool {
     alignas(64) std::atomic<std::int64_t> n_left_{0};
     alignas(64) std::atomic<std::uint32_t> round_{0};
     std::atomic<bool> stop_{false};
+    std::mutex mutex_;  // for resting_ alone: nothing is guarded
+    std::condition_variable resting_;
+    std::vector<std::jthread> workers_;  // last: they use all of the above
 };
 
 // Cores this process may use: affinity mask and cgroup v2 quota, at least 1.

@@ -19,10 +19,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <memory>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,28 +76,35 @@ inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
 }
 
-// Aligned zeroed memory of the device's life.
+// Aligned zeroed memory of the device's life. Large pieces come from the system as pages that are
+// zero when they are first touched: a key/value cache of gigabytes costs what is used of it, and
+// nothing at the start.
 class CpuMemory {
   public:
     CpuMemory() = default;
     explicit CpuMemory(std::size_t bytes) : bytes_(bytes) {
-        data_ = static_cast<std::byte*>(::operator new(bytes, kAlign, std::nothrow));
-        CHECK(data_ != nullptr);
-        std::memset(data_, 0, bytes);
+        allocated_ = std::calloc(1, bytes + kAlign);
+        CHECK(allocated_ != nullptr);
+        const auto at = reinterpret_cast<std::uintptr_t>(allocated_);
+        data_ = static_cast<std::byte*>(allocated_) + (kAlign - at % kAlign) % kAlign;
     }
-    CpuMemory(CpuMemory&& other) noexcept
-        : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    CpuMemory(CpuMemory&& other) noexcept { swap(other); }
     CpuMemory& operator=(CpuMemory&& other) noexcept {
-        std::swap(data_, other.data_);
-        std::swap(bytes_, other.bytes_);
+        swap(other);
         return *this;
     }
-    ~CpuMemory() { ::operator delete(data_, kAlign); }
+    ~CpuMemory() { std::free(allocated_); }
     std::byte* data() const { return data_; }
     std::size_t bytes() const { return bytes_; }
 
   private:
-    static constexpr std::align_val_t kAlign{64};  // a cache line, a 512-bit register
+    void swap(CpuMemory& other) noexcept {
+        std::swap(allocated_, other.allocated_);
+        std::swap(data_, other.data_);
+        std::swap(bytes_, other.bytes_);
+    }
+    static constexpr std::size_t kAlign = 64;  // a cache line, a 512-bit register
+    void* allocated_ = nullptr;
     std::byte* data_ = nullptr;
     std::size_t bytes_ = 0;
 };

@@ -16,6 +16,10 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
     return std::uint64_t(product) ^ std::uint64_t(product >> 64);
 }
 
+std::uint64_t key_of(std::int32_t left, std::int32_t right) {
+    return (std::uint64_t(std::uint32_t(left)) << 32) | std::uint32_t(right);
+}
+
 constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15u;  // 2^64 / golden ratio
 
 }  // namespace
@@ -58,9 +62,15 @@ void TextIndex::add(std::int32_t id) {
     longest_ = std::max(longest_, text.size());
 }
 
-std::int32_t TextIndex::find(std::string_view text) const {
+std::uint64_t TextIndex::ask(std::string_view text) const {
+    const std::uint64_t hash = hash_of(text);
+    if (!slots_.empty()) __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]);
+    return hash;
+}
+
+std::int32_t TextIndex::find(std::string_view text, std::uint64_t hash) const {
     if (slots_.empty() || text.size() > longest_) return -1;
-    return slots_[slot_of(hash_of(text), text)].id;
+    return slots_[slot_of(hash, text)].id;
 }
 
 void PairIndex::reset(std::size_t n) {
@@ -68,23 +78,31 @@ void PairIndex::reset(std::size_t n) {
     seed_ = random_u64() | 1;
 }
 
+std::size_t PairIndex::home_of(std::uint64_t key) const {
+    return mix(key ^ seed_, kOdd) & (slots_.size() - 1);
+}
+
 std::size_t PairIndex::slot_of(std::uint64_t key) const {
     const std::size_t mask = slots_.size() - 1;
-    std::size_t i = mix(key ^ seed_, kOdd) & mask;
+    std::size_t i = home_of(key);
     while (slots_[i].merge.rank >= 0 && slots_[i].key != key) i = (i + 1) & mask;
     return i;
 }
 
 void PairIndex::add(std::int32_t left, std::int32_t right, Merge merge) {
     CHECK(left >= 0 && right >= 0 && merge.rank >= 0);
-    const std::uint64_t key = (std::uint64_t(left) << 32) | std::uint32_t(right);
+    const std::uint64_t key = key_of(left, right);
     Slot& slot = slots_[slot_of(key)];
     if (slot.merge.rank < 0) slot = {key, merge};
 }
 
 PairIndex::Merge PairIndex::find(std::int32_t left, std::int32_t right) const {
     if (left < 0 || right < 0 || slots_.empty()) return {};
-    return slots_[slot_of((std::uint64_t(left) << 32) | std::uint32_t(right))].merge;
+    return slots_[slot_of(key_of(left, right))].merge;
+}
+
+void PairIndex::ask(std::int32_t left, std::int32_t right) const {
+    __builtin_prefetch(&slots_[home_of(key_of(left, right))], 1);
 }
 
 }  // namespace hearth::model

@@ -22,7 +22,11 @@ class TextIndex {
     // Of equal texts the last one added is found. Requires: each id at most once.
     void add(std::int32_t id);
     // The id, or -1.
-    std::int32_t find(std::string_view text) const;
+    std::int32_t find(std::string_view text) const { return find(text, hash_of(text)); }
+    // The same in two steps, for who knows early what will be asked: ask() fetches the text's slot
+    // into the cache and returns what find() wants later.
+    std::uint64_t ask(std::string_view text) const;
+    std::int32_t find(std::string_view text, std::uint64_t hash) const;
     std::size_t longest() const { return longest_; }  // bytes of the longest text
 
   private:
@@ -50,12 +54,15 @@ class PairIndex {
     // Of equal pairs the first one added counts. Requires: ids are not negative.
     void add(std::int32_t left, std::int32_t right, Merge merge);
     Merge find(std::int32_t left, std::int32_t right) const;
+    // Fetches the pair's slot into the cache: add() or find() will follow.
+    void ask(std::int32_t left, std::int32_t right) const;
 
   private:
     struct Slot {
         std::uint64_t key = 0;
         Merge merge;
     };
+    std::size_t home_of(std::uint64_t key) const;
     std::size_t slot_of(std::uint64_t key) const;
 
     std::vector<Slot> slots_;

@@ -87,6 +87,9 @@ class Gpt2Tokenizer final : public Tokenizer {
         return type != TokenType::control && type != TokenType::unknown;
     }
     Status read_merges(const Gguf& gguf);
+    void index_plain(TextIndex& index);
+    std::int32_t result_of(const std::string& joined, std::int32_t last,
+                           const TextIndex& index) const;
     void encode_plain(std::string_view text, Work& work, std::vector<TokenId>& out) const;
     void encode_word(std::string_view word, Work& work, std::vector<TokenId>& out) const;
     void merge(std::string_view word, Work& work, std::vector<BpeSymbol>& out) const;
@@ -113,9 +116,61 @@ void Gpt2Tokenizer::read_rule(const Gguf& gguf) {
                           rule_->name);
 }
 
+// One entry of tokenizer.ggml.merges on its way into the index.
+struct MergeEntry {
+    std::string_view text;
+    std::size_t gap = 0;  // of the space between its parts
+    std::uint64_t left_hash = 0, right_hash = 0;
+    std::int32_t left = -1, right = -1, id = -1;  // -1: no such token
+    std::string_view left_text() const { return text.substr(0, gap); }
+    std::string_view right_text() const { return text.substr(gap + 1); }
+};
+
 // A merge whose parts or result are no plain tokens could never be used and is passed over.
+//
+// Three lookups for each of some 280,000 merges, in tables that no cache holds, are most of what a
+// start takes. So each entry passes three stages, kAhead entries apart: what the next stage will
+// read is fetched meanwhile.
 Status Gpt2Tokenizer::read_merges(const Gguf& gguf) {
     TextIndex index;
+    index_plain(index);
+    HEARTH_TRY(const auto merges, gguf.texts("tokenizer.ggml.merges"));
+    merges_.reset(merges.size());
+    constexpr std::size_t kAhead = 16;
+    std::array<MergeEntry, 2 * kAhead> entries;
+    std::string joined;
+    std::int32_t last = -1;  // result of the merge before; -1: none
+    for (std::size_t i = 0; i < merges.size() + 2 * kAhead; ++i) {
+        MergeEntry& entry = entries[i % entries.size()];
+        if (entry.id >= 0)  // it came in 2 * kAhead ago
+            merges_.add(entry.left, entry.right, {std::int32_t(i - 2 * kAhead), entry.id});
+        entry = {};
+        if (i < merges.size()) {
+            entry.text = merges[i];
+            entry.gap = entry.text.find(' ', 1);
+            if (entry.gap == std::string_view::npos || entry.gap + 1 == entry.text.size())
+                return fail(ErrorKind::invalid_request,
+                            format("entry {} of tokenizer.ggml.merges is not two texts with a "
+                                   "space between them; the file is damaged",
+                                   i));
+            entry.left_hash = index.ask(entry.left_text());
+            entry.right_hash = index.ask(entry.right_text());
+        }
+        MergeEntry& next = entries[(i + kAhead) % entries.size()];  // came in kAhead ago
+        if (next.text.empty()) continue;
+        next.left = index.find(next.left_text(), next.left_hash);
+        next.right = index.find(next.right_text(), next.right_hash);
+        if (next.left < 0 || next.right < 0) continue;
+        joined.assign(next.left_text());
+        joined += next.right_text();
+        next.id = last = result_of(joined, last, index);
+        if (next.id >= 0) merges_.ask(next.left, next.right);
+    }
+    if (rule_->whole_words) words_ = std::move(index);
+    return {};
+}
+
+void Gpt2Tokenizer::index_plain(TextIndex& index) {
     index.reset(texts_);
     for (std::size_t i = 0; i < texts_.size(); ++i)
         if (is_plain(std::int32_t(i))) index.add(std::int32_t(i));
@@ -124,32 +179,15 @@ Status Gpt2Tokenizer::read_merges(const Gguf& gguf) {
         append_utf8(spelled, kAlphabet[std::size_t(b)]);
         byte_ids_[std::size_t(b)] = index.find(spelled);
     }
-    HEARTH_TRY(const auto merges, gguf.texts("tokenizer.ggml.merges"));
-    merges_.reset(merges.size());
-    std::string joined;
-    std::int32_t id = -1;  // result of the merge before; -1: none
-    for (std::size_t i = 0; i < merges.size(); ++i) {
-        const std::string_view merge = merges[i];
-        const std::size_t gap = merge.find(' ', 1);
-        if (gap == std::string_view::npos || gap + 1 == merge.size())
-            return fail(ErrorKind::invalid_request,
-                        format("entry {} of tokenizer.ggml.merges is not two texts with a space "
-                               "between them; the file is damaged",
-                               i));
-        const std::int32_t left = index.find(merge.substr(0, gap));
-        const std::int32_t right = index.find(merge.substr(gap + 1));
-        if (left < 0 || right < 0) continue;
-        joined.assign(merge.substr(0, gap));
-        joined += merge.substr(gap + 1);
-        // Vocabularies list the results of merges in the merges' order, nearly always.
-        const std::int32_t next = id + 1;
-        const bool in_order = std::size_t(next) < texts_.size() && is_plain(next) &&
-                              texts_[std::size_t(next)] == joined;
-        id = in_order ? next : index.find(joined);
-        if (id >= 0) merges_.add(left, right, {std::int32_t(i), id});
-    }
-    if (rule_->whole_words) words_ = std::move(index);
-    return {};
+}
+
+// Vocabularies list the results of merges in the merges' order, nearly always.
+std::int32_t Gpt2Tokenizer::result_of(const std::string& joined, std::int32_t last,
+                                      const TextIndex& index) const {
+    const std::int32_t next = last + 1;
+    const bool in_order =
+        std::size_t(next) < texts_.size() && is_plain(next) && texts_[std::size_t(next)] == joined;
+    return in_order ? next : index.find(joined);
 }
 
 Result<std::unique_ptr<Tokenizer>> Gpt2Tokenizer::make(const Gguf& gguf) {
