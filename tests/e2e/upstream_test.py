@@ -442,8 +442,11 @@ class Fleet(HouseTest):
             'models = [ { name = "cloud", context = 1024 } ]\n'), home=self.new_home())
         request = {**ask("Hello!"), "model": "far/cloud", "max_tokens": 3}
         self.assertEqual(near.chat(request, [("x-hearth-sensitivity", "confidential")]).status, 200)
+        # The same again is of the class that was stated, whoever leaves the statement away: it is marked.
+        self.assertEqual(near.chat(request).status, 200)
         self.assertEqual(double.n_connections, 0)
-        self.assertEqual(near.chat(request).text(), ANSWER)
+        other = {**ask("Where to?"), "model": "far/cloud", "max_tokens": 3}
+        self.assertEqual(near.chat(other).text(), ANSWER)
         self.assertEqual(double.n_connections, 1)
 
     def test_a_client_that_leaves_stops_the_far_engine(self):
