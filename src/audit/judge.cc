@@ -34,6 +34,7 @@ class Judge {
             if (stretch.finding) bad(*stretch.finding);
             if (slots.empty() || slots.back() != stretch.slot) slots.push_back(stretch.slot);
         }
+        count_receipts();
         for (const std::string& slot : slots) {
             const std::vector<const Stretch*> own = of(slot);
             follow(own);
@@ -60,6 +61,27 @@ class Judge {
         for (const Stretch& stretch : stretches_)
             if (stretch.slot == slot) own.push_back(&stretch);
         return own;
+    }
+
+    // A key that is seen in one stretch may have signed receipts in another.
+    void count_receipts() {
+        std::vector<std::string> keys;
+        for (const Stretch& stretch : stretches_)
+            keys.insert(keys.end(), stretch.keys.begin(), stretch.keys.end());
+        for (const Stretch& stretch : stretches_) {
+            verdict_.n_receipts_signed += stretch.n_receipts_signed;
+            verdict_.n_receipts_unsigned += stretch.n_receipts_unsigned;
+            verdict_.n_receipts_other_key += stretch.n_receipts_other_key;
+            for (const PendingReceipt& pending : stretch.pending) {
+                const std::string* const key = key_of(pending.receipt, keys);
+                if (!key)
+                    ++verdict_.n_receipts_other_key;
+                else if (verify_receipt(pending.receipt, *key))
+                    ++verdict_.n_receipts_signed;
+                else
+                    bad({stretch.slot, pending.seq, receipt_fault(pending.receipt)});
+            }
+        }
     }
 
     // Each stretch of a slot goes on where the one before it ended.
@@ -230,6 +252,9 @@ std::string to_json(const Verdict& v) {
                                             : w.value(v.completeness == Completeness::complete);
     w.field("served", v.n_served).field("recorded", v.n_recorded);
     w.field("connections", v.n_connections).field("receipts", v.n_receipts);
+    w.field("receipts_signed", v.n_receipts_signed);
+    w.field("receipts_unsigned", v.n_receipts_unsigned);
+    w.field("receipts_other_key", v.n_receipts_other_key);
     w.field("macs_checked", v.macs_checked);
     w.field("checkpoints_signed", v.n_signed).field("checkpoints_unsigned", v.n_unsigned);
     w.field("records_unsigned", v.n_unsigned_records).key("keys").begin_array();
@@ -261,6 +286,8 @@ std::string to_text(const Verdict& v) {
                   v.n_signed, keys.empty() ? "no key" : keys, v.n_unsigned, v.n_unsigned_records);
     out += format("{} requests counted, {} recorded; {} connections counted, {} recorded\n",
                   v.n_served, v.n_recorded, v.n_connections, v.n_receipts);
+    out += format("{} receipts with a good signature, {} without one, {} of keys not known here\n",
+                  v.n_receipts_signed, v.n_receipts_unsigned, v.n_receipts_other_key);
     out += format("{} entries: integrity {}, {}\n", v.n_records, v.ok ? "ok" : "broken",
                   word_of(v.completeness));
     return out;

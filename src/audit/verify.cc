@@ -16,6 +16,10 @@ constexpr std::int64_t kSignatureStride = 4096;
 // or as soon as its signer answers.
 constexpr std::size_t kLinksMax = 1u << 20;
 
+// Receipts that wait for a key, about 1 KiB each. Where checkpoints are signed, a key is known
+// after kSignatureStride entries.
+constexpr std::size_t kPendingMax = 1u << 16;
+
 std::string text_at(const Json& json, const char* name) {
     const auto it = json.find(name);
     return it != json.end() && it->is_string() ? it->get<std::string>() : std::string();
@@ -129,8 +133,41 @@ bool ChainVerifier::add(const EntryView& entry, const Digest& mac, const Digest*
         // Receipts of connections that were made; others have no address.
         stretch_.n_connections += entry.event == "egress" &&
                                   entry.json.find("\"address\":\"\"") == std::string_view::npos;
+        if (entry.event == "egress" && !take_receipt(entry)) return false;
     }
     return !entry.event.starts_with("audit.") || take_own(entry, first);
+}
+
+// An entry without a signature was written by the door, for what never reached the broker.
+bool ChainVerifier::take_receipt(const EntryView& entry) {
+    auto receipt = parse_receipt(entry.json);
+    if (!receipt || (receipt->signature.empty() && receipt->number == 0))
+        return ++stretch_.n_receipts_unsigned > 0;
+    const bool named = !trust_.public_keys.empty();
+    if (const std::string* key = key_of(*receipt, named ? trust_.public_keys : stretch_.keys)) {
+        if (!verify_receipt(*receipt, *key)) return reject(entry.seq, receipt_fault(*receipt));
+        return ++stretch_.n_receipts_signed > 0;
+    }
+    if (named)
+        return reject(entry.seq, format("its receipt is signed with the key {}, which is not among "
+                                        "those trusted",
+                                        json_text(receipt->key_id.substr(0, 64))));
+    if (stretch_.pending.size() >= kPendingMax) return ++stretch_.n_receipts_other_key > 0;
+    stretch_.pending.push_back({.seq = entry.seq, .receipt = std::move(*receipt)});
+    return true;
+}
+
+// After a key has become known.
+void ChainVerifier::settle_receipts() {
+    std::erase_if(stretch_.pending, [&](const PendingReceipt& pending) {
+        const std::string* const key = key_of(pending.receipt, stretch_.keys);
+        if (!key) return false;
+        if (verify_receipt(pending.receipt, *key))
+            ++stretch_.n_receipts_signed;
+        else
+            reject(pending.seq, receipt_fault(pending.receipt));
+        return true;
+    });
 }
 
 void ChainVerifier::mark(const EntryView& entry, Mark::Kind kind, SignedCheckpoint checkpoint) {
@@ -238,8 +275,11 @@ bool ChainVerifier::check_signature(const SignedCheckpoint& checkpoint, std::int
         return reject(hmac_ ? seq : checked_seq_ + 1,
                       format("the signature of the checkpoint at {} is wrong", seq));
     checked_seq_ = stretch_.signed_seq = checkpoint.request.seq;
-    if (!contains(stretch_.keys, checkpoint.key)) stretch_.keys.push_back(checkpoint.key);
-    return true;
+    if (!contains(stretch_.keys, checkpoint.key)) {
+        stretch_.keys.push_back(checkpoint.key);
+        settle_receipts();
+    }
+    return !stretch_.finding;
 }
 
 Stretch ChainVerifier::finish() {
@@ -248,6 +288,16 @@ Stretch ChainVerifier::finish() {
         (void)check_signature(last.checkpoint, last.seq);
     }
     return std::move(stretch_);
+}
+
+const std::string* key_of(const egress::Receipt& receipt, const std::vector<std::string>& keys) {
+    const auto it = std::ranges::find_if(
+        keys, [&](const std::string& key) { return key_id(key) == receipt.key_id; });
+    return it == keys.end() ? nullptr : &*it;
+}
+
+std::string receipt_fault(const egress::Receipt& receipt) {
+    return format("the signature of receipt {} is wrong", receipt.number);
 }
 
 std::optional<ChainState> previous_of(std::string_view open_json) {

@@ -11,6 +11,10 @@
 // only against something kept elsewhere: anchors (signed checkpoints that were copied away, or that
 // the broker kept) and the counts in checkpoints, which are made apart from the journal.
 //
+// Each receipt's signature is checked with the broker's keys: those that are trusted, or else those
+// that signed checkpoints here. The writer has the chain's key and not the broker's, so that a
+// receipt that it made up is found, wherever the chain says that it stands.
+//
 // Owner thread: each verifier one; judge() whoever calls it. Source: docs/formats/journal.md,
 // sections 5 to 8.
 #pragma once
@@ -24,6 +28,7 @@
 
 #include "audit/chain.h"
 #include "audit/checkpoint.h"
+#include "audit/receipt.h"
 #include "base/json.h"
 
 namespace hearth::audit {
@@ -58,6 +63,12 @@ struct Mark {
     SignedCheckpoint checkpoint;     // of a checkpoint
 };
 
+// A signed receipt in an `egress` entry, whose key was not yet seen to sign a checkpoint.
+struct PendingReceipt {
+    std::int64_t seq = 0;
+    egress::Receipt receipt;
+};
+
 // What one verifier saw of one slot.
 struct Stretch {
     std::string slot;
@@ -75,6 +86,9 @@ struct Stretch {
     std::vector<ChainState>
         deleted;  // files that retention took: where the chain stood at their ends
     std::vector<ChainState> reached;  // at the seqs of the slot's anchors
+    // Receipts: with a signature that is right, without one, and of keys that signed nothing here.
+    std::int64_t n_receipts_signed = 0, n_receipts_unsigned = 0, n_receipts_other_key = 0;
+    std::vector<PendingReceipt> pending;
 };
 
 class ChainVerifier {
@@ -109,6 +123,8 @@ class ChainVerifier {
     void adopt_root(const CheckpointRequest& request);
     bool check_signature(const SignedCheckpoint& checkpoint, std::int64_t seq);
     bool trusted(const std::string& key) const;
+    bool take_receipt(const EntryView& entry);
+    void settle_receipts();
 
     const Trust& trust_;
     std::optional<HmacSha256> hmac_;
@@ -140,6 +156,7 @@ struct Verdict {
     // Requests and connections by the counts in checkpoints, and by the entries of the same runs.
     std::int64_t n_served = 0, n_recorded = 0;
     std::int64_t n_connections = 0, n_receipts = 0;
+    std::int64_t n_receipts_signed = 0, n_receipts_unsigned = 0, n_receipts_other_key = 0;
     std::int64_t n_signed = 0, n_unsigned = 0;
     std::int64_t n_unsigned_records = 0;  // entries behind the last checked signature
     bool macs_checked = false;
@@ -154,6 +171,10 @@ Verdict judge(const std::vector<Stretch>& stretches, const Trust& trust);
 std::string to_json(const Verdict& verdict);
 // The same in sentences, for people.
 std::string to_text(const Verdict& verdict);
+
+// The key among `keys` that a receipt names; nullptr where it is none of them.
+const std::string* key_of(const egress::Receipt& receipt, const std::vector<std::string>& keys);
+std::string receipt_fault(const egress::Receipt& receipt);
 
 // Where the chain stands before an `audit.open`, as that says; nothing where it does not.
 std::optional<ChainState> previous_of(std::string_view open_json);

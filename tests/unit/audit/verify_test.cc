@@ -103,5 +103,88 @@ TEST_F(Forged, an_opening_of_another_chain_is_found) {
                                           to_json(strange))));
 }
 
+egress::Receipt receipt_of(std::int64_t number) {
+    egress::Receipt receipt;
+    receipt.request_id = "req-1";
+    receipt.rule = "upstream acme";
+    receipt.destination = {.host = "api.example.com", .port = 443, .tls = true};
+    receipt.address = "192.0.2.7:443";
+    receipt.outcome = "closed";
+    receipt.bytes_out = 100;
+    receipt.number = number;
+    return receipt;
+}
+
+struct ForgedReceipt : Forged {
+    egress::Receipt good = receipt_of(1);
+    void SetUp() override { sign(key, good); }
+    // A receipt before the checkpoint that shows the key, and one after it.
+    Verdict verdict_of(const egress::Receipt& before, const egress::Receipt& after) {
+        EXPECT_TRUE(open());
+        if (add("egress", to_json(before)) &&
+            add("audit.checkpoint", to_json(sign(key, here(), 1, 1))))
+            add("egress", to_json(after));
+        return judge({verifier.finish()}, trust);
+    }
+};
+
+TEST_F(ForgedReceipt, true_signatures_are_counted) {
+    egress::Receipt second = receipt_of(2);
+    sign(key, second);
+    const Verdict verdict = verdict_of(good, second);
+    EXPECT_TRUE(verdict.ok);
+    EXPECT_EQ(verdict.n_receipts_signed, 2);
+    EXPECT_EQ(verdict.n_receipts_unsigned + verdict.n_receipts_other_key, 0);
+}
+
+TEST_F(ForgedReceipt, one_that_is_changed_before_the_key_is_known_is_found) {
+    egress::Receipt less = good;
+    less.bytes_out = 99;
+    const Verdict verdict = verdict_of(less, good);
+    ASSERT_FALSE(verdict.ok);
+    EXPECT_EQ(verdict.first_bad->seq, 2);
+    EXPECT_THAT(verdict.first_bad->what, HasSubstr("signature of receipt 1 is wrong"));
+}
+
+TEST_F(ForgedReceipt, one_that_is_changed_after_the_key_is_known_is_found_too) {
+    trust.public_keys = {key.public_key()};
+    egress::Receipt elsewhere = good;
+    elsewhere.destination.host = "api.example.org";
+    const Verdict verdict = verdict_of(good, elsewhere);
+    ASSERT_FALSE(verdict.ok);
+    EXPECT_EQ(verdict.first_bad->seq, 4);
+}
+
+TEST_F(ForgedReceipt, of_another_key_it_is_counted_as_such) {
+    egress::Receipt made_up = receipt_of(1);
+    sign(other, made_up);
+    const Verdict verdict = verdict_of(made_up, good);
+    EXPECT_TRUE(verdict.ok);
+    EXPECT_EQ(verdict.n_receipts_other_key, 1);
+    EXPECT_EQ(verdict.n_receipts_signed, 1);
+}
+
+TEST_F(ForgedReceipt, of_a_key_that_is_not_named_it_is_found) {
+    trust.public_keys = {key.public_key()};
+    egress::Receipt made_up = receipt_of(1);
+    sign(other, made_up);
+    const Verdict verdict = verdict_of(made_up, good);
+    ASSERT_FALSE(verdict.ok);
+    EXPECT_EQ(verdict.first_bad->seq, 2);
+    EXPECT_THAT(verdict.first_bad->what, HasSubstr("not among those trusted"));
+}
+
+TEST_F(ForgedReceipt, without_a_signature_it_is_counted_as_such) {
+    const Verdict verdict = verdict_of(receipt_of(0), good);
+    EXPECT_TRUE(verdict.ok);
+    EXPECT_EQ(verdict.n_receipts_unsigned, 1);
+    EXPECT_EQ(verdict.n_receipts_signed, 1);
+}
+
+TEST_F(ForgedReceipt, with_a_number_and_without_a_signature_it_is_no_brokers) {
+    trust.public_keys = {key.public_key()};
+    EXPECT_FALSE(verdict_of(receipt_of(7), good).ok);
+}
+
 }  // namespace
 }  // namespace hearth::audit
