@@ -9,6 +9,7 @@
 #include "serve/exchange.h"
 #include "serve/key_api.h"
 #include "serve/limits.h"
+#include "serve/taint_api.h"
 
 namespace hearth::serve {
 namespace {
@@ -100,7 +101,8 @@ std::optional<net::HttpResponse> refusal_of_route(const net::HttpRequest& head,
                                                   std::int64_t n_open) {
     const chat::Route* const generates = route_of(head.path);
     const bool gets = is_get_path(head.path);
-    const char* const api_methods = key_api_methods(head.path);
+    const char* api_methods = key_api_methods(head.path);
+    if (!api_methods) api_methods = taint_api_methods(head.path);
     if (!generates && !gets && !api_methods)
         return error_response(head.path, {.kind = ErrorKind::not_found,
                                           .message = "there is no " + head.path.substr(0, 200) +

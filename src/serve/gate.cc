@@ -35,6 +35,8 @@ constexpr std::array kRouteRoles{
     RouteRoles{"GET", "/v1/hearth/keys", kAuditor | kAdmin},
     RouteRoles{"POST", "/v1/hearth/keys", kAdmin},
     RouteRoles{"POST", "/v1/hearth/keys/*", kAdmin},
+    RouteRoles{"GET", "/v1/hearth/taint", kOperator | kAuditor | kAdmin},
+    RouteRoles{"POST", "/v1/hearth/taint/*", kOperator | kAdmin},
 };
 
 bool fits(std::string_view pattern, std::string_view path) {

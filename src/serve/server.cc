@@ -13,6 +13,7 @@
 #include "serve/http_exchange.h"
 #include "serve/key_api.h"
 #include "serve/limits.h"
+#include "serve/taint_api.h"
 
 namespace hearth::serve {
 namespace {
@@ -66,7 +67,8 @@ class ServerImpl final : public Server {
     void on_request(net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
         if (const chat::Dialect* dialect = dialect_of(request.path))
             return generate(*dialect, std::move(request), std::move(reply));
-        if (key_api_methods(request.path)) return manage_keys(std::move(request), std::move(reply));
+        if (key_api_methods(request.path) || taint_api_methods(request.path))
+            return manage(std::move(request), std::move(reply));
         net::HttpResponse response = answer(request);
         add_common(request, random_id("req-"), response.headers);
         reply->send(std::move(response));
@@ -87,19 +89,24 @@ class ServerImpl final : public Server {
                  .retry_after_s = kRetryAfterS});
     }
 
-    void manage_keys(net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
+    // The APIs whose changes wait for a lock or the disk.
+    void manage(net::HttpRequest request, std::shared_ptr<net::Reply> reply) {
         const auto shared = std::make_shared<net::HttpRequest>(std::move(request));
         const auto send = [shared, reply](net::HttpResponse response) {
             add_common(*shared, random_id("req-"), response.headers);
             reply->send(std::move(response));
         };
-        if (!gate_)
-            return send(error_response(shared->path, {.kind = ErrorKind::not_found,
-                                                      .message = "this server keeps no keys"}));
         // The server may be gone when this runs; the gate, like the house, is not.
-        const bool posted = house_.prep.post([gate = gate_, shared, send] {
-            send(key_api(gate->keys(), gate->quota(), admitted(*shared)->caller, *shared,
-                         gate->on_event));
+        const bool posted = house_.prep.post([&house = house_, gate = gate_, shared, send] {
+            const Admitted* const who = admitted(*shared);
+            const Caller caller = who ? who->caller : local_operator();
+            if (taint_api_methods(shared->path))
+                return send(taint_api(house.inspector ? house.inspector->taint() : nullptr,
+                                      house.journal, caller, *shared));
+            if (!gate)
+                return send(error_response(shared->path, {.kind = ErrorKind::not_found,
+                                                          .message = "this server keeps no keys"}));
+            send(key_api(gate->keys(), gate->quota(), caller, *shared, gate->on_event));
         });
         if (!posted)
             send(error_response(shared->path, {.kind = ErrorKind::overloaded,
