@@ -77,16 +77,16 @@ class Server:
     def chat(self, body, headers=()):
         return self.request("POST", "/v1/chat/completions", body, headers)
 
-    def metrics(self):
+    def metrics(self, headers=()):
         """Values by name and labels as they are printed."""
-        text = self.request("GET", "/metrics").body.decode()
+        text = self.request("GET", "/metrics", headers=headers).body.decode()
         return {m[1]: float(m[2]) for m in re.finditer(r"^([a-z_]+(?:\{[^}]*\})?) (\S+)$", text, re.M)}
 
-    def wait_for(self, condition, what):
+    def wait_for(self, condition, what, headers=()):
         """Polls the metrics until condition(metrics) holds."""
         end = time.monotonic() + WAIT_S
         while True:
-            metrics = self.metrics()
+            metrics = self.metrics(headers)
             if condition(metrics):
                 return metrics
             if time.monotonic() > end:

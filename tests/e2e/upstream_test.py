@@ -374,6 +374,30 @@ class Upstream(HouseTest):
         server.process.stdout.close()
 
 
+    def test_without_its_broker_a_server_says_that_it_is_degraded_and_sends_nothing(self):
+        server = self.serve_with("ok")
+        self.assertEqual(server.chat(self.ask("acme/ok")).text(), ANSWER)
+        self.assertEqual(server.request("GET", "/health").json()["status"], "ok")
+        self.assertEqual(server.metrics()["hearth_egress_broker_up"], 1)
+        children = open(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read().split()
+        self.assertEqual(len(children), 1)
+        os.kill(int(children[0]), signal.SIGKILL)
+        server.wait_for(lambda m: m["hearth_egress_broker_up"] == 0, "the broker's end was seen")
+        health = server.request("GET", "/health")
+        self.assertEqual((health.status, health.json()["status"]), (200, "degraded"))
+        self.assertIn("broker", health.json()["egress"])
+        for stream in (False, True):
+            refused = server.chat(self.ask("acme/ok", stream=stream))
+            self.assertGreaterEqual(refused.status, 500, refused.body)
+            message = refused.json()["error"]["message"]
+            self.assertIn("broker", message)
+            self.assertIn("restart", message)
+        for model in ("auto", "cloud", "demo"):  # what can be answered here is
+            answer = server.chat(self.ask(model, max_tokens=3))
+            self.assertEqual((answer.status, answer.headers["x-hearth-route"]), (200, "local"), answer.body)
+        self.assertEqual(self.double.n_connections, 1)
+
+
 @unittest.skipUnless(shutil.which("openssl"), "needs the openssl command")
 class UpstreamTls(HouseTest):
     def setUp(self):
