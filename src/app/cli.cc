@@ -308,6 +308,8 @@ class Builder {
             "the messages again, a JSON array, or the whole request as JSON; - for stdin");
         c->add_option("--system", args->system, "the system message that went with PROMPT");
         c->add_option("--prompt-ids", args->prompt_ids, "the prompt's token ids");
+        c->add_option("--isa", args->isa,
+                      "instruction set to compute with, where it is not to be the record's");
         setting(c, {"engine.threads", "log.level", "log.style"});
     }
 

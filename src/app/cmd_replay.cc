@@ -247,7 +247,7 @@ int replay_command(Context& context, const ReplayArgs& args) {
     auto source = find_model(context, name);
     if (!source) return fail_with(source.error());
     backend::LocalOptions options = local_options(context, name);
-    options.isa = text_of(*repro, "isa");
+    options.isa = args.isa.empty() ? text_of(*repro, "isa") : args.isa;
     options.engine.kv_type = text_of(*repro, "kv");
     options.engine.n_ctx = integer_of(*repro, "n_ctx", 0);
     Verdict verdict;

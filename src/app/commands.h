@@ -102,6 +102,7 @@ struct TaintArgs {
 };
 struct ReplayArgs {
     std::string request_id, prompt, system, messages_file, prompt_ids;
+    std::string isa;  // empty: the record's
 };
 struct BenchArgs {
     std::string model;
