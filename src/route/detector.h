@@ -9,7 +9,7 @@
 //   word     letters, bytes >= 0x80 included                                 "Hauptstraße"
 //   token    letters, digits and '_' together, at least one digit            "GB82", "ghp_3Fa…"
 //   chain    groups of digits with one to three separators between them      "+46 (0)157 548 89"
-//   mark     one of @ : = . - where something may stand around it
+//   mark     one of @ : = and, where something may stand around it, of . and -
 //
 // Rules for a detector: pure, no state; every walk over the text is bounded by a constant, so that
 // the whole scan is linear in the text's length.
@@ -88,6 +88,7 @@ struct Detector {
     void (*on_chain)(Scan&, const Chain&) = nullptr;
     void (*on_token)(Scan&, std::size_t start, std::size_t end) = nullptr;
     void (*on_mark)(Scan&, std::size_t at) = nullptr;
+    std::size_t chain_digits_min = 0;  // of a chain that on_chain is called for
 };
 extern const Detector* const detector_table[];
 extern const std::size_t detector_table_size;

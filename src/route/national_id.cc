@@ -1,14 +1,13 @@
 #include "route/national_id.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace hearth::route {
 namespace {
 
 constexpr std::size_t kCompactMax = 24;
 constexpr std::size_t kContextBytes = 80;
-// The fewest digits that a row asks for before its first letter; most numbers of a text have fewer.
-constexpr std::size_t kDigitsMin = 6;
 
 struct Compact {
     char text[kCompactMax];
@@ -49,13 +48,6 @@ bool stands_free(const Scan& scan, std::size_t start, std::size_t end) {
     return right != '.' || !is_digit(next);
 }
 
-// The shape begins with n digits and no more.
-bool begins_with_digits(const char* shape, std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i)
-        if (shape[i] != 'd') return false;
-    return shape[n] != 'd';
-}
-
 void try_row(Scan& scan, std::size_t start, const NationalId& row) {
     Compact compact;
     const std::size_t end = match(scan, start, row.shape, compact);
@@ -68,17 +60,22 @@ void try_row(Scan& scan, std::size_t start, const NationalId& row) {
 
 }  // namespace
 
-void find_ids(Scan& scan, const Chain& chain, std::span<const NationalId> rows) {
-    if (chain.digits < kDigitsMin) return;
-    for (std::size_t g = 0; g < chain.n; ++g)
-        for (const NationalId& row : rows)
-            if (begins_with_digits(row.shape, chain.groups[g].n))
-                try_row(scan, chain.groups[g].start, row);
+void NationalIds::try_rows(Scan& scan, std::size_t start, std::uint64_t rows) const {
+    for (; rows != 0; rows &= rows - 1)
+        try_row(scan, start, rows_[std::size_t(std::countr_zero(rows))]);
 }
 
-void find_ids(Scan& scan, std::size_t token, std::span<const NationalId> rows) {
-    for (const NationalId& row : rows)
-        if (row.shape[0] != 'd') try_row(scan, token, row);
+void NationalIds::find(Scan& scan, const Chain& chain) const {
+    if (chain.digits < kDigitsMin) return;
+    for (std::size_t g = 0; g < chain.n; ++g)
+        if (const std::size_t n = chain.groups[g].n; n < kBeginMax)
+            try_rows(scan, chain.groups[g].start, by_digits_[n]);
+}
+
+void NationalIds::find(Scan& scan, std::size_t token) const {
+    std::size_t n = 0;
+    while (n < kBeginMax && is_alpha(scan.at(token + n))) ++n;
+    if (n < kBeginMax) try_rows(scan, token, by_letters_[n]);
 }
 
 bool is_date(std::string_view year, std::string_view month, std::string_view day) {

@@ -23,9 +23,39 @@ struct NationalId {
     bool (*holds)(std::string_view compact);
 };
 
-// Reports what the rows find at the chain's groups, at the token's start.
-void find_ids(Scan& scan, const Chain& chain, std::span<const NationalId> rows);
-void find_ids(Scan& scan, std::size_t token, std::span<const NationalId> rows);
+// The rows of a detector by how their shapes begin, a bit per row: most groups of digits are of a
+// length that no row begins with, and are done after one look.
+class NationalIds {
+  public:
+    static constexpr std::size_t kRowsMax = 64, kBeginMax = 24;
+    // The fewest digits that a row asks for before its first letter; most chains have fewer.
+    static constexpr std::size_t kDigitsMin = 6;
+
+    // Not compiled where a row is one too many or begins with too many digits or letters.
+    consteval explicit NationalIds(std::span<const NationalId> rows) : rows_(rows) {
+        if (rows.size() > kRowsMax) throw "too many rows";
+        for (std::size_t r = 0; r < rows.size(); ++r) {
+            const char* shape = rows[r].shape;
+            const char first = shape[0];
+            std::size_t n = 0;
+            while (shape[n] == first) ++n;
+            if ((first != 'd' && first != 'L') || n >= kBeginMax)
+                throw "a shape begins with digits or with letters";
+            if (first == 'L' && shape[n] == 'A') throw "where the letters end must be known";
+            (first == 'd' ? by_digits_ : by_letters_)[n] |= std::uint64_t(1) << r;
+        }
+    }
+
+    // Reports what the rows find at the chain's groups, at the token's start.
+    void find(Scan& scan, const Chain& chain) const;
+    void find(Scan& scan, std::size_t token) const;
+
+  private:
+    void try_rows(Scan& scan, std::size_t start, std::uint64_t rows) const;
+
+    std::span<const NationalId> rows_;
+    std::array<std::uint64_t, kBeginMax> by_digits_{}, by_letters_{};
+};
 
 // Two digits each, or four of the year; a day of the calendar.
 bool is_date(std::string_view year, std::string_view month, std::string_view day);

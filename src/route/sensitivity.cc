@@ -1,8 +1,8 @@
-// The scan: one walk over the bytes, cut into words, tokens, chains and marks; detectors are called
-// only where their kind of place is.
+// The scan: one walk over the text, 64 bytes at a time, cut into words, tokens, chains and marks;
+// detectors are called only where their kind of place is.
 //
-// Words are looked up by their first four letters in a bitmap of 8 KiB, so that an ordinary word
-// costs one load; the few that pass are compared with the keywords of that beginning.
+// Words are looked up by their first four letters in a bitmap of 8 KiB: an ordinary word costs one
+// load. The few that pass are compared with the keywords of that beginning.
 #include "route/sensitivity.h"
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/format.h"
+#include "route/byte_kinds.h"
 #include "route/detector.h"
 #include "route/limits.h"
 #include "route/user_detector.h"
@@ -18,63 +19,34 @@
 namespace hearth::route {
 namespace {
 
-enum Kind : std::uint8_t { kOther, kLetter, kDigit, kMark };
-
-constexpr std::array<std::uint8_t, 256> kKinds = [] {
-    std::array<std::uint8_t, 256> kinds{};
-    for (int c = 0; c < 256; ++c) {
-        if (is_digit(char(c)))
-            kinds[c] = kDigit;
-        else if (is_word(char(c)))
-            kinds[c] = kLetter;
-    }
-    for (const char c : {'@', ':', '=', '.', '-'}) kinds[(unsigned char)c] = kMark;
-    return kinds;
-}();
-
-Kind kind_of(char c) {
-    return Kind(kKinds[(unsigned char)c]);
-}
-
 // The first four letters, folded by setting bit 5, short ones padded with zeros. '_' and bytes
 // >= 0x80 are letters; what falls together here is told apart when the whole word is compared.
-std::uint32_t key_of(const char* text, std::size_t n) {
+inline std::uint32_t key_of(std::string_view text, std::size_t start, std::uint64_t letters) {
+    constexpr auto kKept = [] {
+        std::array<std::uint32_t, 16> kept{};
+        for (unsigned bits = 0; bits < 16; ++bits) {
+            std::array<std::uint8_t, 4> bytes{};
+            for (int i = 0; i < std::countr_one(bits); ++i) bytes[std::size_t(i)] = 0xFF;
+            kept[bits] = std::bit_cast<std::uint32_t>(bytes);
+        }
+        return kept;
+    }();
     std::uint32_t key = 0;
-    if (n >= 4) {
-        std::memcpy(&key, text, 4);
-        return key | 0x20202020u;
-    }
-    char four[4] = {};
-    for (std::size_t i = 0; i < n; ++i) four[i] = char(text[i] | 0x20);
-    std::memcpy(&key, four, 4);
-    return key;
+    if (text.size() - start >= 4) [[likely]]
+        std::memcpy(&key, text.data() + start, 4);
+    else
+        std::memcpy(&key, text.data() + start, text.size() - start);
+    return (key | 0x20202020u) & kKept[letters & 15];
+}
+std::uint64_t first_of(std::size_t n) {  // n letters, as key_of takes them
+    return n < 4 ? (1u << n) - 1 : 15;
 }
 std::uint32_t slot_of(std::uint32_t key) {
     return (key * 0x9E3779B1u) >> 16;
 }
 
-// Where the letters that begin at i end. Eight bytes at a time: a word's length is what a branch
-// predictor knows least, and this asks it once per eight letters. '_' ends a step of eight and is
-// taken by the loop below it.
-std::size_t letters_end(std::string_view text, std::size_t i) {
-    constexpr std::uint64_t kOnes = 0x0101010101010101u, kHigh = 0x80 * kOnes;
-    if constexpr (std::endian::native == std::endian::little) {
-        while (i + 8 <= text.size()) {
-            std::uint64_t bytes;
-            std::memcpy(&bytes, text.data() + i, 8);
-            const std::uint64_t small = (bytes & ~kHigh) | 0x20 * kOnes;
-            const std::uint64_t from_a = small + (0x80 - 'a') * kOnes;
-            const std::uint64_t past_z = small + (0x80 - 'z' - 1) * kOnes;
-            const std::uint64_t others = ~((from_a & ~past_z) | bytes) & kHigh;
-            if (others != 0) {
-                i += std::size_t(std::countr_zero(others)) / 8;
-                break;
-            }
-            i += 8;
-        }
-    }
-    while (i < text.size() && kind_of(text[i]) == kLetter) ++i;
-    return i;
+bool is_letter(char c) {
+    return is_word(c) && !is_digit(c);
 }
 
 // How many bytes a separator inside a chain takes at i: one of ' ' - . / ( ) or a no-break space, a
@@ -136,8 +108,12 @@ struct Detectors::Tables {
     std::vector<Entry> entries;              // by bucket
     std::vector<std::uint32_t> bucket_ends;  // 4,096 buckets: entries [ends[b - 1], ends[b])
     std::vector<std::size_t> bases;          // by detector: its first group's slot
-    std::array<std::vector<std::uint32_t>, 256> on_mark;
-    std::vector<std::uint32_t> on_chain, on_token;
+    struct Place {
+        const Detector* detector;
+        std::size_t base;
+    };
+    std::array<std::vector<Place>, 256> on_mark;
+    std::vector<Place> on_chain, on_token;
     UserDetectors user;
 
     static constexpr std::uint32_t kBuckets = 4096;
@@ -148,9 +124,11 @@ struct Detectors::Tables {
         for (std::uint32_t d = 0; d < detector_table_size; ++d) {
             const Detector& detector = *detector_table[d];
             bases[d] = d * kGroupsPerDetector;
-            if (detector.on_chain) on_chain.push_back(d);
-            if (detector.on_token) on_token.push_back(d);
-            for (const char* m = detector.marks; *m; ++m) on_mark[(unsigned char)*m].push_back(d);
+            const Place place{&detector, bases[d]};
+            if (detector.on_chain) on_chain.push_back(place);
+            if (detector.on_token) on_token.push_back(place);
+            for (const char* m = detector.marks; *m; ++m)
+                on_mark[(unsigned char)*m].push_back(place);
             for (const Keyword& keyword : detector.keywords) add(keyword, d);
         }
         std::ranges::stable_sort(entries, {}, [](const Entry& e) { return bucket_of(e.key); });
@@ -172,7 +150,7 @@ struct Detectors::Tables {
         std::size_t letters = 0;
         while (letters < text.size() && is_word(text[letters]) && !is_digit(text[letters]))
             ++letters;
-        const std::uint32_t key = key_of(text.data(), letters);
+        const std::uint32_t key = key_of(text, 0, first_of(letters));
         insert(keyword, key, detector);
         // A prefix of fewer than four letters that more letters may follow has any of their keys.
         if (!keyword.prefix || letters != text.size() || letters >= 4) return;
@@ -180,7 +158,7 @@ struct Detectors::Tables {
         longer.push_back('_');
         for (const char c : std::string_view("abcdefghijklmnopqrstuvwxyz_")) {
             longer.back() = c;
-            insert(keyword, key_of(longer.data(), longer.size()), detector);
+            insert(keyword, key_of(longer, 0, first_of(longer.size())), detector);
         }
     }
 };
@@ -195,47 +173,73 @@ class Walker {
 
     // Where the walk ended: before the text's end only when the findings were full.
     std::size_t run() {
-        const std::size_t n = text_.size();
         std::size_t i = 0;
-        while (i < n) {
-            switch (kind_of(text_[i])) {
-                case kOther:
-                    ++i;
-                    break;
-                case kLetter:
-                    i = word(i);
-                    if (i < n && text_[i] == ' ') ++i;  // by far the commonest
-                    break;
-                case kDigit:
-                    i = chain(i);
-                    break;
-                case kMark:
-                    mark(i++);
-                    break;
-            }
+        while (i < text_.size()) {
+            i = block(i - i % ByteKinds::kBytes, i);
             if (scan_.full()) return i;
         }
-        return n;
+        return text_.size();
     }
 
   private:
-    // Letters; with digits among them a token.
+    // What begins in the 64 bytes from base on, at i or later; returns where the walk goes on.
+    std::size_t block(std::size_t base, std::size_t i) {
+        const ByteKinds kinds = ByteKinds::of(text_, base);
+        const std::uint64_t left = base > 0 && is_letter(text_[base - 1]) ? 1 : 0;
+        const std::uint64_t letters = kinds.letters & ~(kinds.letters << 1 | left);
+        const std::uint64_t starts = letters | kinds.digits | kinds.marks_that_count(text_, base);
+        const auto from = [&](std::size_t place) {
+            const std::size_t n = place - base;
+            return n < ByteKinds::kBytes ? starts & ~std::uint64_t(0) << n : 0;
+        };
+        for (std::uint64_t rest = from(i); rest != 0;) {
+            const auto at = std::size_t(std::countr_zero(rest));
+            if (letters >> at & 1) {
+                rest &= rest - 1;
+                const std::uint32_t key = key_of(text_, base + at, kinds.letters >> at);
+                const std::uint32_t bit = slot_of(key);
+                if (at + 4 <= ByteKinds::kBytes && !(t_.bitmap[bit / 64] >> (bit % 64) & 1))
+                    continue;
+                i = word(base + at);
+            } else if (kinds.digits >> at & 1) {
+                const bool behind_letters = (kinds.letters << 1 | left) >> at & 1;
+                i = behind_letters && base + at != cut_ ? token_around(base + at)
+                                                        : chain(base + at);
+            } else {
+                i = base + at + 1;
+                // Behind another colon only an address with a scheme is anything.
+                if (text_[i - 1] != ':' || scan_.before(i - 1) != ':' || scan_.at(i) == '/')
+                    mark(i - 1);
+            }
+            if (scan_.full()) return i;
+            rest = from(i);
+        }
+        return std::max(i, base + ByteKinds::kBytes);
+    }
+
+    // Letters; with digits behind them a token.
     std::size_t word(std::size_t start) {
-        const std::size_t n = text_.size();
-        const std::size_t i = letters_end(text_, start + 1);
-        const std::uint32_t key = key_of(text_.data() + start, i - start);
+        std::size_t end = start + 1;
+        while (is_letter(scan_.at(end))) ++end;
+        const std::uint32_t key = key_of(text_, start, first_of(end - start));
         const std::uint32_t bit = slot_of(key);
-        if (t_.bitmap[bit / 64] >> (bit % 64) & 1) keywords(key, start, i);
-        if (i < n && kind_of(text_[i]) == kDigit) return token(start, i);
-        return i;
+        if (t_.bitmap[bit / 64] >> (bit % 64) & 1) keywords(key, start, end);
+        if (is_digit(scan_.at(end))) return token(start, end);
+        return scan_.at(end) == ' ' ? end + 1 : end;
+    }
+
+    // A token whose letters were no keyword's; its first digit is at i.
+    std::size_t token_around(std::size_t i) {
+        std::size_t start = i;
+        while (is_letter(scan_.before(start))) --start;
+        return token(start, i);
     }
 
     std::size_t token(std::size_t start, std::size_t i) {
         while (i < text_.size() && is_word(text_[i])) ++i;
-        for (const std::uint32_t d : t_.on_token) {
-            const Detector& detector = *detector_table[d];
-            scan_.enter(detector, t_.bases[d]);
-            detector.on_token(scan_, start, i);
+        for (const auto& [detector, base] : t_.on_token) {
+            scan_.enter(*detector, base);
+            detector->on_token(scan_, start, i);
         }
         return i;
     }
@@ -246,10 +250,13 @@ class Walker {
             const auto& entry = t_.entries[e];
             if (entry.key != key) continue;
             std::size_t stop = start + entry.text.size();
+            // The last byte tells most apart: "he has" from "he was", "sk_live_" from "sk_test_".
+            const char last = scan_.at(stop - 1), last_wanted = entry.text.back();
             if (entry.prefix) {
-                if (text_.substr(start, entry.text.size()) != entry.text) continue;
+                if (last != last_wanted || !text_.substr(start).starts_with(entry.text)) continue;
             } else {
-                if (!scan_.is_here(start, entry.text) || is_word(scan_.at(stop))) continue;
+                if (lower(last) != last_wanted || is_word(scan_.at(stop))) continue;
+                if (!scan_.is_here(start, entry.text)) continue;
                 stop = std::max(stop, end);
             }
             scan_.note(entry.slot, stop);
@@ -261,10 +268,9 @@ class Walker {
     }
 
     void mark(std::size_t at) {
-        for (const std::uint32_t d : t_.on_mark[(unsigned char)text_[at]]) {
-            const Detector& detector = *detector_table[d];
-            scan_.enter(detector, t_.bases[d]);
-            detector.on_mark(scan_, at);
+        for (const auto& [detector, base] : t_.on_mark[(unsigned char)text_[at]]) {
+            scan_.enter(*detector, base);
+            detector->on_mark(scan_, at);
         }
     }
 
@@ -273,7 +279,8 @@ class Walker {
     // kShared groups is lost at a cut.
     std::size_t chain(std::size_t start) {
         constexpr std::size_t kShared = 8, kSeparatorsMax = 3;
-        Chain chain;
+        Chain& chain = chain_;
+        chain.n = chain.digits = 0, chain.glued = false;
         const std::size_t n = text_.size();
         std::size_t i = start;
         while (true) {
@@ -295,26 +302,29 @@ class Walker {
             i = next;
         }
         for (std::size_t g = 0; g < chain.n; ++g) chain.digits += chain.groups[g].n;
-        for (const std::uint32_t d : t_.on_chain) {
-            const Detector& detector = *detector_table[d];
-            scan_.enter(detector, t_.bases[d]);
-            detector.on_chain(scan_, chain);
+        for (const auto& [detector, base] : t_.on_chain) {
+            if (chain.digits < detector->chain_digits_min) continue;
+            scan_.enter(*detector, base);
+            detector->on_chain(scan_, chain);
         }
         for (std::size_t g = 0; g + 1 < chain.n; ++g) dots_between(chain.groups[g].end());
         if (chain.glued) return token(chain.groups[chain.n - 1].start, i);
-        if (chain.n == Chain::kGroupsMax) return chain.groups[Chain::kGroupsMax - kShared].start;
+        if (chain.n == Chain::kGroupsMax)
+            return cut_ = chain.groups[Chain::kGroupsMax - kShared].start;
         return i;
     }
 
     // Marks that the chain stepped over are handed over all the same.
     void dots_between(std::size_t at) {
         for (; at < text_.size() && !is_digit(text_[at]); ++at)
-            if (kind_of(text_[at]) == kMark) mark(at);
+            if (text_[at] == '.' || text_[at] == '-') mark(at);
     }
 
     const T& t_;
     Scan& scan_;
     const std::string_view text_;
+    Chain chain_;                 // of the groups only the first n are of now
+    std::size_t cut_ = kNowhere;  // where a chain goes on, whatever stands before it
 };
 
 // Of overlapping spans the first in this order stays.

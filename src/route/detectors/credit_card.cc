@@ -91,7 +91,6 @@ bool all_alike(std::string_view digits) {
 }
 
 void on_chain(Scan& scan, const Chain& chain) {
-    if (chain.digits < 12) return;
     for (std::size_t from = 0; from < chain.n; ++from) {
         if (chain.groups[from].n < 4) continue;  // no card begins with a shorter group
         std::string digits;
@@ -122,7 +121,10 @@ void on_chain(Scan& scan, const Chain& chain) {
 }  // namespace
 
 extern const Detector detector_credit_card;
-const Detector detector_credit_card = {
-    .name = "credit_card", .entities = kEntities, .keywords = kKeywords, .on_chain = on_chain};
+const Detector detector_credit_card = {.name = "credit_card",
+                                       .entities = kEntities,
+                                       .keywords = kKeywords,
+                                       .on_chain = on_chain,
+                                       .chain_digits_min = 12};
 
 }  // namespace hearth::route

@@ -16,8 +16,13 @@ namespace {
 constexpr const char* kEntities[] = {"domain_name"};
 constexpr std::size_t kUrlBytesMax = 2048, kHostBytesMax = 253;
 
+constexpr auto kHostBytes = [] {
+    std::array<bool, 256> host{};
+    for (int c = 0; c < 256; ++c) host[c] = (is_word(char(c)) && c != '_') || c == '-' || c == '.';
+    return host;
+}();
 bool is_host(char c) {
-    return (is_word(c) && c != '_') || c == '-' || c == '.';
+    return kHostBytes[(unsigned char)c];
 }
 
 // What ends an address in running text.
@@ -68,26 +73,41 @@ void with_scheme(Scan& scan, std::size_t colon) {
     scan.add(start, url_end(scan, stop, start), "domain_name", Sensitivity::internal, 0.9);
 }
 
-bool is_one_of(std::string_view text, std::initializer_list<std::string_view> names) {
-    for (const std::string_view name : names) {
-        bool same = text.size() == name.size();
-        for (std::size_t i = 0; same && i < name.size(); ++i) same = lower(text[i]) == name[i];
-        if (same) return true;
-    }
-    return false;
+// Up to four bytes, folded, as one number; 0 for anything longer.
+constexpr std::uint32_t packed(std::string_view text) {
+    std::uint32_t number = 0;
+    if (text.size() > 4) return 0;
+    for (const char c : text) number = number << 8 | (unsigned char)lower(c);
+    return number;
+}
+template <std::size_t N>
+constexpr auto packed_all(const std::string_view (&names)[N]) {
+    std::array<std::uint32_t, N> numbers{};
+    for (std::size_t i = 0; i < N; ++i) numbers[i] = packed(names[i]);
+    return numbers;
+}
+constexpr auto kGeneric = packed_all({"com", "org", "edu", "gov", "mil", "biz"});
+constexpr auto kSecond =
+    packed_all({"co", "com", "org", "net", "ac", "gov", "edu", "or", "ne", "go"});
+constexpr auto kCountries = packed_all({"net", "de", "fr", "nl", "eu", "ch", "uk", "ru", "jp", "br",
+                                        "se", "dk", "fi", "cz", "hu", "pt", "ca", "au"});
+
+template <std::size_t N>
+bool is_one_of(std::string_view text, const std::array<std::uint32_t, N>& names) {
+    const std::uint32_t number = packed(text);
+    bool one = false;
+    for (const std::uint32_t name : names) one |= number == name;
+    return one && number != 0;
 }
 
 bool is_known(std::string_view host) {
     const std::size_t dot = host.rfind('.');
     const std::string_view top = host.substr(dot + 1), rest = host.substr(0, dot);
     const std::string_view second = rest.substr(rest.rfind('.') + 1);
-    if (is_one_of(top, {"com", "org", "edu", "gov", "mil", "biz"})) return rest.size() >= 2;
-    if (host.size() > 4 && is_one_of(host.substr(0, 4), {"www."})) return true;
-    if (top.size() == 2 && rest.size() > second.size())
-        return is_one_of(second, {"co", "com", "org", "net", "ac", "gov", "edu", "or", "ne", "go"});
-    return rest.size() >= 4 &&
-           is_one_of(top, {"net", "de", "fr", "nl", "eu", "ch", "uk", "ru", "jp", "br", "se", "dk",
-                           "fi", "cz", "hu", "pt", "ca", "au"});
+    if (is_one_of(top, kGeneric)) return rest.size() >= 2;
+    if (host.size() > 4 && packed(host.substr(0, 4)) == packed("www.")) return true;
+    if (top.size() == 2 && rest.size() > second.size()) return is_one_of(second, kSecond);
+    return rest.size() >= 4 && is_one_of(top, kCountries);
 }
 
 // At the first dot of a name without a scheme.
@@ -98,7 +118,9 @@ void without_scheme(Scan& scan, std::size_t dot) {
            scan.at(start - 1) != '.')
         --start;
     const char left = scan.before(start);
-    if (is_word(left) || std::string_view(".@/\\$=-").contains(left)) return;
+    if (is_word(left) || left == '.' || left == '@' || left == '/' || left == '\\' || left == '$' ||
+        left == '=' || left == '-')
+        return;
     const std::size_t stop = host_end(scan, start);
     const std::string_view host = scan.text.substr(start, stop - start);
     if (!ends_in_letters(host) || !is_known(host)) return;

@@ -201,6 +201,7 @@ constexpr NationalId kRows[] = {
     {"ar_cuit", kCuit, false, "ddddddddddd", cuit},
 };
 // clang-format on
+constexpr NationalIds kIds(kRows);
 
 // Digits of a bank account: 8 to 17 in one group.
 void find_bank_number(Scan& scan, const Chain& chain) {
@@ -238,13 +239,13 @@ void find_license(Scan& scan, std::size_t start) {
 }
 
 void on_chain(Scan& scan, const Chain& chain) {
-    find_ids(scan, chain, kRows);
+    kIds.find(scan, chain);
     find_bank_number(scan, chain);
     find_license(scan, chain.start());
 }
 
 void on_token(Scan& scan, std::size_t start, std::size_t) {
-    find_ids(scan, start, kRows);
+    kIds.find(scan, start);
     if (!is_digit(scan.at(start))) find_license(scan, start);
 }
 

@@ -336,12 +336,13 @@ constexpr NationalId kRows[] = {
     {"bg_egn", kEgn, false, "dddddddddd", egn},
 };
 // clang-format on
+constexpr NationalIds kIds(kRows);
 
 void on_chain(Scan& scan, const Chain& chain) {
-    find_ids(scan, chain, kRows);
+    kIds.find(scan, chain);
 }
 void on_token(Scan& scan, std::size_t start, std::size_t) {
-    find_ids(scan, start, kRows);
+    kIds.find(scan, start);
 }
 
 }  // namespace
@@ -351,6 +352,7 @@ const Detector detector_ids_europe = {.name = "ids_europe",
                                       .entities = kEntities,
                                       .keywords = kKeywords,
                                       .on_chain = on_chain,
-                                      .on_token = on_token};
+                                      .on_token = on_token,
+                                      .chain_digits_min = NationalIds::kDigitsMin};
 
 }  // namespace hearth::route

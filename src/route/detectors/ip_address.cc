@@ -122,6 +122,7 @@ const Detector detector_ip_address = {.name = "ip_address",
                                       .keywords = kKeywords,
                                       .marks = ":",
                                       .on_chain = on_chain,
-                                      .on_mark = on_mark};
+                                      .on_mark = on_mark,
+                                      .chain_digits_min = 4};
 
 }  // namespace hearth::route

@@ -174,7 +174,6 @@ double alone(const Scan& scan, const Chain& chain, const Shape& s) {
 }
 
 void on_chain(Scan& scan, const Chain& chain) {
-    if (chain.digits < 7) return;
     for (std::size_t g = 0; g < chain.n;) {
         const Shape s = shape_from(scan, chain, g);
         g += s.n;
@@ -208,7 +207,10 @@ void on_chain(Scan& scan, const Chain& chain) {
 }  // namespace
 
 extern const Detector detector_phone_number;
-const Detector detector_phone_number = {
-    .name = "phone_number", .entities = kEntities, .keywords = kKeywords, .on_chain = on_chain};
+const Detector detector_phone_number = {.name = "phone_number",
+                                        .entities = kEntities,
+                                        .keywords = kKeywords,
+                                        .on_chain = on_chain,
+                                        .chain_digits_min = 7};
 
 }  // namespace hearth::route

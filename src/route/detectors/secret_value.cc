@@ -19,7 +19,7 @@ namespace hearth::route {
 namespace {
 
 // clang-format off
-constexpr const char* kProviders[] = {
+constexpr std::string_view kProviders[] = {
     "adafruit", "adobe", "airtable", "algolia", "alibaba", "anthropic", "artifactory", "asana",
     "atlassian", "aws", "azure", "beamer", "bitbucket", "bittrex", "cloudflare", "codecov",
     "cohere",
@@ -60,47 +60,99 @@ constexpr auto kProviderEntities = std::to_array<const char*>({
 static_assert(kProviderEntities.size() == kProvidersCount + 4);
 // clang-format on
 
+// Where the providers of each first letter begin.
+static_assert(std::ranges::is_sorted(kProviders));
+constexpr auto kProvidersFrom = [] {
+    std::array<std::uint8_t, 27> from{};
+    for (std::size_t letter = 0; letter < 27; ++letter)
+        while (from[letter] < kProvidersCount &&
+               std::size_t(kProviders[from[letter]][0] - 'a') < letter)
+            ++from[letter];
+    return from;
+}();
+
 constexpr std::size_t kNameBytesMax = 64, kValueBytesMax = 256;
 
 enum class Names : std::uint8_t { nothing, key, password, provider };
 
-// What a name says, folded and without - _ and blanks.
-Names meaning_of(std::string_view name) {
-    for (const std::string_view word : {"password", "passwd", "passphrase", "passwort", "pwd"})
-        if (name.contains(word)) return Names::password;
-    for (const std::string_view word :
-         {"secret", "token", "apikey", "accesskey", "privatekey", "credential", "accountkey",
-          "authkey", "authorization", "apitoken", "clientkey", "signingkey", "encryptionkey",
-          "sharedkey", "masterkey", "servicekey", "licensekey", "bearer"})
-        if (name.contains(word)) return Names::key;
+// The bytes of a text, a bit for each by its last five bits: a name that lacks one of a word's does
+// not hold the word.
+constexpr std::uint32_t bit_of(char c) {
+    return 1u << (std::uint8_t(c) & 31);
+}
+constexpr std::uint32_t bits_of(std::string_view text) {
+    std::uint32_t bits = 0;
+    for (const char c : text) bits |= bit_of(c);
+    return bits;
+}
+
+constexpr std::string_view kPasswords[] = {"password", "passwd", "passphrase", "passwort", "pwd"};
+constexpr std::string_view kKeys[] = {
+    "secret",     "token",     "apikey",        "accesskey",  "privatekey", "credential",
+    "accountkey", "authkey",   "authorization", "apitoken",   "clientkey",  "signingkey",
+    "sharedkey",  "masterkey", "encryptionkey", "servicekey", "licensekey", "bearer"};
+constexpr auto kPartBits = [] {
+    std::array<std::uint32_t, std::size(kPasswords) + std::size(kKeys)> bits{};
+    std::size_t n = 0;
+    for (const std::string_view part : kPasswords) bits[n++] = bits_of(part);
+    for (const std::string_view part : kKeys) bits[n++] = bits_of(part);
+    return bits;
+}();
+
+// The name before a sign, folded and without - _ . and blanks.
+struct Name {
+    std::array<char, kNameBytesMax> bytes;
+    std::size_t from = kNameBytesMax;  // it is written from its end
+    std::uint32_t bits = 0;
+    std::string_view text() const { return {bytes.data() + from, kNameBytesMax - from}; }
+};
+
+bool holds_one_of(std::string_view name, std::span<const std::string_view> parts) {
+    return std::ranges::any_of(parts, [&](std::string_view part) { return name.contains(part); });
+}
+
+// What a name of at least one byte says; bits are its own or more.
+Names meaning_of(std::string_view name, std::uint32_t bits) {
+    bool may_hold = false;
+    for (const std::uint32_t part : kPartBits) may_hold |= (part & ~bits) == 0;
+    if (may_hold && holds_one_of(name, kPasswords)) return Names::password;
+    if (may_hold && holds_one_of(name, kKeys)) return Names::key;
     if (name == "key" || name == "auth" || name == "pass" || name == "creds" || name == "pat")
         return Names::key;
     if (name.ends_with("key") || name.ends_with("auth"))
-        for (const char* provider : kProviders)
+        for (const std::string_view provider : kProviders)
             if (name.contains(provider)) return Names::key;
     // "okta = 00Rc…": a provider's name alone; what follows must be plainer than a key's value.
-    for (const char* provider : kProviders)
-        if (name == provider) return Names::provider;
+    if (!is_lower(name[0])) return Names::nothing;
+    const auto letter = std::size_t(name[0] - 'a');
+    for (std::size_t p = kProvidersFrom[letter]; p < kProvidersFrom[letter + 1]; ++p)
+        if (name == kProviders[p]) return Names::provider;
     return Names::nothing;
 }
 
+// What a byte is in a name: itself folded, kSkipped, or 0 where it ends one.
+constexpr char kSkipped = '-';
+constexpr auto kNameBytes = [] {
+    std::array<char, 256> bytes{};
+    for (int c = 0; c < 128; ++c) bytes[std::size_t(c)] = is_alnum(char(c)) ? lower(char(c)) : 0;
+    bytes['_'] = bytes['-'] = bytes['.'] = kSkipped;
+    return bytes;
+}();
+
 // The name that ends before `at`, over blanks and quotes: password", "aws_secret_key =.
-std::string name_before(const Scan& scan, std::size_t at) {
+Name name_before(const Scan& scan, std::size_t at) {
     std::size_t end = at;
     for (int k = 0; k < 4 && end > 0; ++k) {
         const char c = scan.at(end - 1);
         if (c != ' ' && c != '"' && c != '\'' && c != '\t' && c != '`' && c != ']') break;
         --end;
     }
-    std::string name;
+    Name name;
     for (std::size_t i = end; i > 0 && end - i < kNameBytesMax; --i) {
-        const char c = scan.at(i - 1);
-        if (is_alnum(c))
-            name.push_back(lower(c));
-        else if (c != '_' && c != '-' && c != '.')
-            break;
+        const char c = kNameBytes[(unsigned char)scan.text[i - 1]];
+        if (c == 0) break;
+        if (c != kSkipped) name.bytes[--name.from] = c, name.bits |= bit_of(c);
     }
-    std::ranges::reverse(name);
     return name;
 }
 
@@ -179,9 +231,10 @@ void assigned(Scan& scan, std::size_t at) {
     if (next == '\n' || next == '\0' || next == '/' || left == '=' || left == '!' || left == '<')
         return;
     if (scan.at(at) == '=' && next == '=') return;
-    const std::string name = name_before(scan, at);
+    const Name before = name_before(scan, at);
+    const std::string_view name = before.text();
     if (name.size() < 3) return;
-    const Names names = meaning_of(name);
+    const Names names = meaning_of(name, before.bits);
     if (names == Names::nothing) return;
     Value value = value_after(scan, at);
     const char stop = scan.at(value.end);

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "route/detector.h"
+#include "route/word_set.h"
 
 namespace hearth::route {
 namespace {
@@ -59,7 +60,7 @@ constexpr Keyword kKeywords[] = {
 };
 
 // Behind the name; the first ones are told from other words by being written small too.
-constexpr std::string_view kAfter[] = {
+constexpr std::string_view kAfterList[] = {
     "street", "road", "avenue", "boulevard", "lane", "drive", "highway", "terrace", "crescent",
     "parkway",
     "st", "rd", "ave", "av", "blvd", "ln", "dr", "hwy", "ter", "pkwy", "ct", "court", "place",
@@ -88,7 +89,7 @@ constexpr std::size_t kAfterPlain = 10;
 constexpr std::size_t kAfterShort = 24;  // up to here abbreviations that are clear when capital
 
 // Before the name.
-constexpr std::string_view kBefore[] = {
+constexpr std::string_view kBeforeList[] = {
     "rue", "avenue", "boulevard", "place", "chemin", "allée", "quai", "impasse", "via", "viale",
     "piazza", "corso",
     "vicolo", "largo", "strada", "calle", "avenida", "avda", "av", "paseo", "plaza", "carrer",
@@ -103,7 +104,7 @@ constexpr std::string_view kBefore[] = {
     "vico"};
 
 // Endings of a name that is a street's, where a number follows.
-constexpr std::string_view kEndings[] = {
+constexpr std::string_view kEndingList[] = {
     "strasse", "straße", "str", "gasse", "weg", "platz", "allee", "gürtel", "damm", "ufer",
     "steig", "graben",
     "chaussee", "markt", "straat", "laan", "plein", "dijk", "kade", "gracht", "singel", "dreef",
@@ -122,7 +123,7 @@ constexpr std::string_view kEndings[] = {
 constexpr std::string_view kWeakEndings[] = {"tie", "gate", "ova", "eva", "tee", "str", "ring",
     "berg", "dal"};
 
-constexpr std::string_view kNoNames[] = {
+constexpr std::string_view kNoNamesList[] = {
     "january", "february", "march", "april", "may", "june", "july", "august", "september",
     "october", "november",
     "december", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov",
@@ -142,6 +143,10 @@ constexpr std::string_view kNoNames[] = {
     "their", "total", "call", "grade", "class", "room", "team", "group", "lot", "pay", "has",
     "have", "had", "blocks", "block", "miles", "mile", "more", "other", "code"};
 // clang-format on
+constexpr WordSet kAfter(kAfterList);
+constexpr WordSet kBefore(kBeforeList);
+constexpr WordSet kNoNames(kNoNamesList);
+constexpr EndingSet kEndings(kEndingList);
 
 // A capital, or a letter of Latin, Greek or Cyrillic beyond ASCII; signs such as × and ÷ are none.
 bool capital(const Scan& scan, std::size_t i) {
@@ -164,11 +169,6 @@ std::string folded(const Scan& scan, Word w) {
     for (char& c : out) c = lower(c);
     return out;
 }
-template <std::size_t N>
-bool one_of(const std::string& word, const std::string_view (&list)[N], std::size_t n = N) {
-    return std::find(list, list + n, word) != list + n;
-}
-
 // The word that ends before `at`, over one space, and a full stop of an abbreviation.
 Word word_before(const Scan& scan, std::size_t at) {
     std::size_t end = at;
@@ -203,11 +203,10 @@ bool weak_ending(const std::string& word) {
 }
 
 bool street_ending(const std::string& word) {
-    for (const std::string_view ending : kEndings)
-        if (word.size() > ending.size() + 1 ? word.ends_with(ending) && ending.size() >= 3
-                                            : word == ending)
-            return true;
-    return false;
+    return kEndings.any(word, [&](std::string_view ending) {
+        return word.size() > ending.size() + 1 ? word.ends_with(ending) && ending.size() >= 3
+                                               : word == ending;
+    });
 }
 
 // A flat, a box: "Apt. 902", "Suite 510", "Box 8858"; its end, 0 for none.
@@ -319,8 +318,8 @@ bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t number_en
     Word w = word_after(scan, number_end);
     if (w.none()) return false;
     const std::string first = folded(scan, w);
-    const bool before = one_of(first, kBefore);
-    if (!before && one_of(first, kNoNames)) return false;
+    const bool before = kBefore.has(first);
+    if (!before && kNoNames.has(first)) return false;
     bool all_capital = capital(scan, w.start) || is_digit(scan.at(w.start));
     std::size_t end = w.end;
     if (before) {
@@ -344,16 +343,16 @@ bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t number_en
         const Word next = word_after(scan, w.end);
         if (next.none()) return false;
         const std::string kind = folded(scan, next);
-        const bool plain = one_of(kind, kAfter, kAfterPlain);
+        const bool plain = kAfter.has(kind, kAfterPlain);
         const bool more = chain_start != g.start || scan.seen(kCue, chain_start, 40) ||
                           scan.at(next.end) == ',' || scan.at(next.end) == '\n';
-        if (one_of(kind, kAfter) && (plain ? all_capital || k == 0
-                                           : (more || one_of(kind, kAfter, kAfterShort)) &&
-                                                 all_capital && capital(scan, next.start))) {
+        if (kAfter.has(kind) && (plain ? all_capital || k == 0
+                                       : (more || kAfter.has(kind, kAfterShort)) && all_capital &&
+                                             capital(scan, next.start))) {
             report(scan, chain_start, next.end, plain ? 0.85 : 0.7);
             return true;
         }
-        if (one_of(kind, kNoNames)) return false;
+        if (kNoNames.has(kind)) return false;
         all_capital &= capital(scan, next.start) || is_digit(scan.at(next.start));
         w = next;
     }
@@ -370,12 +369,12 @@ bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
     }
     if (w.none() || w.end - w.start > 39) return false;
     const std::string last = folded(scan, w);
-    if (one_of(last, kNoNames) || flat_at(scan, w.start)) return false;
+    if (kNoNames.has(last) || flat_at(scan, w.start)) return false;
     // The name goes on backwards over capitals and small link words.
     std::size_t start = w.start;
     bool kind = street_ending(last) && g.n <= 4, named = capital(scan, w.start);
     bool before = scan.is_here(w.start - std::min<std::size_t>(w.start, 3), "c/ ");
-    if (one_of(last, kBefore)) {  // "Ленинский проспект 32"
+    if (kBefore.has(last)) {  // "Ленинский проспект 32"
         const Word name = word_before(scan, w.start);
         if (!name.none() && capital(scan, name.start)) kind = named = true, start = name.start;
     }
@@ -384,12 +383,12 @@ bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
         const Word prior = word_before(scan, back.start);
         if (prior.none()) break;
         const std::string small = folded(scan, prior);
-        if (one_of(small, kBefore) &&
+        if (kBefore.has(small) &&
             (capital(scan, prior.start) || scan.at(prior.end) == '.' || named)) {
             before = true, start = prior.start;
             break;
         }
-        if (one_of(small, kNoNames)) break;
+        if (kNoNames.has(small)) break;
         if (!capital(scan, prior.start) && small.size() > 4) break;
         if (capital(scan, prior.start)) start = prior.start, named = true;
         back = prior;
@@ -406,7 +405,7 @@ bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
         while (digits > 0 && start - digits < 8 && is_digit(scan.at(digits - 1))) --digits;
         const Word noun = word_before(scan, digits);
         number_before =
-            noun.none() || !capital(scan, noun.start) || !one_of(folded(scan, noun), kNoNames);
+            noun.none() || !capital(scan, noun.start) || !kNoNames.has(folded(scan, noun));
     }
     const bool flat_behind =
         flat_at(scan, word_after(scan, end).start) != 0 ||
@@ -492,7 +491,7 @@ void named_street(Scan& scan, std::size_t start, std::size_t end) {
     Word w = word_before(scan, start);
     std::size_t from = start;
     for (int k = 0; k < 4 && !w.none() && capital(scan, w.start); ++k) {
-        if (one_of(folded(scan, w), kNoNames)) break;
+        if (kNoNames.has(folded(scan, w))) break;
         from = w.start;
         w = word_before(scan, w.start);
     }

@@ -344,6 +344,20 @@ TEST(Sensitivity, spans_are_in_order_and_never_overlap_in_random_bytes) {
     }
 }
 
+// The walk takes 64 bytes at a time; what is found must not know where these begin.
+TEST(Sensitivity, what_is_found_does_not_depend_on_where_in_the_text_it_stands) {
+    const std::string text =
+        "My card 4111-1111-1111-1111, ssn 536-90-4399; call +49 30 901820 or write to "
+        "jane.doe@mail.net, http://10.20.30.40/a or 2a02:908:1::1. AKIAQ3EGRZ7TLX2MWN4V "
+        "db_password = 'x9#kLm2!' GB82 WEST 1234 5698 7654 32 at 24 Clarke Avenue, Springfield "
+        "postgres://joe:s3cr3tpw@db/x My wife was diagnosed with cancer. www.abc.com\n"
+        "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\n";
+    const auto expected = found("\n" + text);
+    EXPECT_GE(expected.size(), 12u);
+    for (std::size_t n = 2; n < 130; ++n)
+        EXPECT_EQ(found(std::string(n, '\n') + text), expected) << n << " bytes before";
+}
+
 TEST(Sensitivity, context_raises_the_confidence) {
     const auto bare = scan("4111111111111111"), named = scan("my card 4111111111111111");
     ASSERT_EQ(bare.size(), 1u);
