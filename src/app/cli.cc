@@ -132,7 +132,8 @@ class Builder {
         c->add_option("--prompt-ids", args->prompt_ids, "exactly these token ids, nothing added");
         c->add_flag("--raw", args->raw, "the prompt as it is, no chat template");
         engine_settings(c);
-        setting(c, {"route.keep_from", "route.redact", "route.offline", "journal.sync"});
+        setting(c, {"route.keep_from", "route.redact", "route.offline", "journal.sync",
+                    "journal.content", "journal.content_class"});
     }
 
     void serve() {
@@ -148,7 +149,7 @@ class Builder {
         setting(c, {"serve.host", "serve.port", "serve.host_names", "engine.parallel",
                     "engine.batch_tokens", "engine.queue", "route.keep_from", "route.redact",
                     "route.fallback", "route.offline", "journal.sync", "journal.rotate_mib",
-                    "journal.keep_days"});
+                    "journal.keep_days", "journal.content", "journal.content_class"});
         engine_settings(c);
     }
 
@@ -236,6 +237,7 @@ class Builder {
         c->add_flag("--all", args->all, "also what the journal says of itself");
         audit_verify(a);
         audit_export(a);
+        audit_content(a);
     }
 
     void audit_verify(Command* a) {
@@ -277,9 +279,30 @@ class Builder {
         auto args = std::make_shared<AuditExportArgs>();
         c = command(a, "export", "all records as lines for another system",
                     [args](Context& context) { return audit_export_command(context, *args); });
+        c->preparse_callback([this](std::size_t) { in_->prepare = prepare_keys; });
         c->add_option("--format", args->format, "jsonl can be verified by itself [jsonl]")
             ->check(CLI::IsMember({"jsonl", "cef", "rfc5424"}));
         c->add_option("--after", args->after, "go on after this cursor, as an export prints it");
+    }
+
+    void audit_content(Command* a) {
+        auto show = std::make_shared<AuditShowArgs>();
+        Command* c =
+            command(a, "show", "all entries of one request, and what was kept of its texts",
+                    [show](Context& context) { return audit_show_command(context, *show); });
+        c->preparse_callback([this](std::size_t) { in_->prepare = prepare_keys; });
+        c->add_option("REQUEST_ID", show->request_id, "req-…")->required();
+
+        auto erase = std::make_shared<AuditEraseArgs>();
+        c = command(a, "erase", "destroy the keys of what was kept; written down first",
+                    [erase](Context& context) { return audit_erase_command(context, *erase); });
+        c->preparse_callback([this](std::size_t) { in_->prepare = prepare_keys; });
+        CLI::Option* one = c->add_option("--request", erase->request_id, "of this request");
+        c->add_option("--before", erase->before,
+                      "of all requests before this time: 2026-03-14, or 2026-03-14T15:09:26Z")
+            ->excludes(one);
+        c->add_flag("--yes", erase->yes, "do not ask");
+        setting(c, {"journal.sync", "log.level", "log.style"});
     }
 
     void taint() {

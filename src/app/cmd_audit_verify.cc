@@ -1,10 +1,12 @@
 // audit verify, anchor, export: what the journal's chain is for. The work is in audit/; here is
-// what these commands know besides, which is where things lie on this machine.
+// what these commands know besides, which is where things lie on this machine. An export is itself
+// on record before its first line is written.
 #include <unistd.h>
 
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/open.h"
 #include "audit/export.h"
 #include "audit/folder.h"
 #include "base/file.h"
@@ -22,6 +24,17 @@ bool print(std::string_view text) {
 audit::Format format_of(const std::string& name) {
     if (name == "cef") return audit::Format::cef;
     return name == "rfc5424" ? audit::Format::rfc5424 : audit::Format::jsonl;
+}
+
+// The door's broker signs the journal's end: it must be there until the journal is closed.
+Status write_export_down(Context& context, const AuditExportArgs& args) {
+    const auto door = std::move(context.door);
+    HEARTH_TRY(const auto journal, open_journal(context, door.get()));
+    JsonWriter out;
+    out.begin_object().field("format", args.format).field("after", args.after).end_object();
+    journal->append(
+        journal::EventRecord{.event = "audit.export", .actor = "terminal", .json = out.take()});
+    return journal->flush();
 }
 
 }  // namespace
@@ -76,6 +89,7 @@ int audit_export_command(Context& context, const AuditExportArgs& args) {
         if (!parsed) return report(parsed.error(), context.json), kUsage;
         cursor = std::move(*parsed);
     }
+    if (Status ok = write_export_down(context, args); !ok) return report(ok.error(), context.json);
     const Status done = audit::export_folder(
         context.folders.journal(), format_of(args.format), cursor,
         [](std::string_view line) { return print(line) && print("\n"); },

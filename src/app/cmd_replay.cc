@@ -1,9 +1,9 @@
 // replay: a recorded local request once more, and whether its tokens are the same, bit for bit.
 //
 // The record has what determines an answer's tokens but for the prompt: the model's digests,
-// numerics_id, ISA, KV type, sampling, seed. The prompt is given again; its keyed digest tells that
-// it is the same one. All that differs is named, and only where nothing does the answer is
-// compared.
+// numerics_id, ISA, KV type, sampling, seed. The prompt is given again, or taken from what the
+// journal has kept; its keyed digest tells that it is the same one. All that differs is named, and
+// only where nothing does the answer is compared.
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
@@ -13,6 +13,8 @@
 #include "app/open.h"
 #include "base/format.h"
 #include "chat/dialect.h"
+#include "journal/content.h"
+#include "serve/body.h"
 #include "serve/digests.h"
 
 namespace hearth::app {
@@ -92,8 +94,28 @@ Result<Json> recorded(const Context& context, const std::string& request_id) {
                                kLookedThrough, context.folders.journal()));
 }
 
-// The messages or the whole request, as the user has kept them.
-Result<chat::ChatRequest> given(const ReplayArgs& args, const Json& repro) {
+// The prompt as the journal has kept it, where it was asked to.
+Result<chat::ChatRequest> kept(const Context& context, const std::string& request_id) {
+    const std::string folder = context.folders.journal();
+    const auto store = journal::ContentStore::open(
+        folder, journal::keys_folder_of({.folder = folder}), journal::ContentStore::Mode::existing);
+    if (!store && store.error().kind != ErrorKind::not_found) return std::unexpected(store.error());
+    std::vector<journal::Body> bodies;
+    if (store) {
+        HEARTH_TRY(bodies, (*store)->read(request_id));
+    }
+    for (const journal::Body& body : bodies) {
+        if (body.kind != journal::BodyKind::prompt) continue;
+        if (!body.error.empty()) return fail(ErrorKind::invalid_request, body.error);
+        return serve::request_from_body(body.text);
+    }
+    return fail(ErrorKind::invalid_request,
+                "the prompt is not kept in the journal: give it again as PROMPT, with "
+                "--messages FILE or with --prompt-ids; its digest tells whether it is the same");
+}
+
+// The messages or the whole request, as the user has kept them; else as the journal has.
+Result<chat::ChatRequest> given(const Context& context, const ReplayArgs& args, const Json& repro) {
     chat::ChatRequest request;
     const bool raw = repro.value("raw", false);
     if (!args.prompt_ids.empty()) {
@@ -126,10 +148,7 @@ Result<chat::ChatRequest> given(const ReplayArgs& args, const Json& repro) {
         if (!args.system.empty()) add(chat::Role::system, args.system);
         add(chat::Role::user, args.prompt);
     } else {
-        return fail(
-            ErrorKind::invalid_request,
-            "the prompt is not kept in the journal: give it again as PROMPT, with "
-            "--messages FILE or with --prompt-ids; its digest tells whether it is the same");
+        return kept(context, args.request_id);
     }
     return request;
 }
@@ -238,7 +257,7 @@ int replay_command(Context& context, const ReplayArgs& args) {
     const auto fail_with = [&](const Error& error) { return report(error, context.json); };
     auto repro = recorded(context, args.request_id);
     if (!repro) return fail_with(repro.error());
-    auto request = given(args, *repro);
+    auto request = given(context, args, *repro);
     if (!request) return fail_with(request.error());
     restore_sampling(*repro, *request);
     auto key = content_key(context);

@@ -97,6 +97,13 @@ struct AuditAnchorArgs {
 struct AuditExportArgs {
     std::string format = "jsonl", after;
 };
+struct AuditShowArgs {
+    std::string request_id;
+};
+struct AuditEraseArgs {
+    std::string request_id, before;
+    bool yes = false;
+};
 struct TaintArgs {
     std::string id;
 };
@@ -127,8 +134,8 @@ struct DoctorArgs {
 };
 
 struct KeysArgs {
-    serve::KeyWish wish;         // create
-    std::string key;             // an id or a name
+    serve::KeyWish wish;          // create
+    std::string key;              // an id or a name
     std::string overlap = "24h";  // rotate
 };
 struct UsersArgs {
@@ -165,6 +172,8 @@ Status prepare_audit_verify(Context& context, AuditVerifyArgs& args);
 int audit_verify_command(Context& context, const AuditVerifyArgs& args);
 int audit_anchor_command(Context& context, const AuditAnchorArgs& args);
 int audit_export_command(Context& context, const AuditExportArgs& args);
+int audit_show_command(Context& context, const AuditShowArgs& args);
+int audit_erase_command(Context& context, const AuditEraseArgs& args);
 int taint_list_command(Context& context);
 int taint_release_command(Context& context, const TaintArgs& args);
 int replay_command(Context& context, const ReplayArgs& args);

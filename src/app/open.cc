@@ -136,6 +136,14 @@ route::PolicySettings policy_settings(const Context& context) {
     return policy;
 }
 
+serve::KeptContent kept_content(const Context& context) {
+    const std::string kept = context.settings.text("journal.content");
+    return {.prompts = kept != "none",
+            .answers = kept == "request_response",
+            .class_max = chat::sensitivity_from(context.settings.text("journal.content_class"))
+                             .value_or(chat::Sensitivity::internal)};
+}
+
 Status prepare_door(Context& context) {
     std::vector<egress::AllowRule> rules;
     const bool offline = context.settings.boolean("route.offline");
@@ -217,6 +225,7 @@ Result<std::unique_ptr<OwnedHouse>> open_house(Context& context,
                                         .offline = context.settings.boolean("route.offline"),
                                         .inspector = owned->inspector.get()});
     owned->house->ledger = owned->ledger.get();
+    owned->house->content = kept_content(context);
     context.on_receipt = [owned = owned.get()](egress::Receipt receipt) {
         serve::Metrics& m = owned->metrics;
         m.egress_bytes_out += receipt.bytes_out;

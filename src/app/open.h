@@ -27,6 +27,7 @@ std::vector<serve::LocalPlace> local_places(const Context& context,
                                             std::vector<model::ModelSource> models);
 engine::EngineOptions engine_options(const Context& context);
 route::PolicySettings policy_settings(const Context& context);
+serve::KeptContent kept_content(const Context& context);
 
 // A house and all that it refers to, in the order of their lives: what the journal calls back finds
 // the pool and the figures; an exchange that ends late still finds the journal; receipts of

@@ -166,6 +166,57 @@ std::string public_key_pem(std::string_view public_key) {
     return "-----BEGIN PUBLIC KEY-----\n" + base64 + "\n-----END PUBLIC KEY-----\n";
 }
 
+// ---- AES-256-GCM
+
+namespace {
+constexpr std::size_t kNonceBytes = 12, kTagBytes = 16;
+static_assert(kNonceBytes + kTagBytes == kSealExtraBytes);
+constexpr std::size_t kSealedMax = 1u << 31;  // OpenSSL counts in int
+
+using CipherState = std::unique_ptr<EVP_CIPHER_CTX, void (*)(EVP_CIPHER_CTX*)>;
+}  // namespace
+
+std::string seal(std::string_view key, std::string_view about, std::string_view plain) {
+    CHECK(key.size() == kSealKeyBytes);
+    CHECK(about.size() < kSealedMax && plain.size() < kSealedMax);
+    const CipherState state(::EVP_CIPHER_CTX_new(), ::EVP_CIPHER_CTX_free);
+    std::string out = random_bytes(kNonceBytes);
+    out.resize(kNonceBytes + plain.size() + kTagBytes);
+    unsigned char* const text = raw(out) + kNonceBytes;
+    int n = 0;
+    CHECK(state &&
+          ::EVP_EncryptInit_ex(state.get(), ::EVP_aes_256_gcm(), nullptr, raw(key), raw(out)) == 1);
+    CHECK(::EVP_EncryptUpdate(state.get(), nullptr, &n, raw(about), int(about.size())) == 1);
+    CHECK(::EVP_EncryptUpdate(state.get(), text, &n, raw(plain), int(plain.size())) == 1);
+    CHECK(std::size_t(n) == plain.size());
+    CHECK(::EVP_EncryptFinal_ex(state.get(), text + n, &n) == 1 && n == 0);
+    CHECK(::EVP_CIPHER_CTX_ctrl(state.get(), EVP_CTRL_GCM_GET_TAG, int(kTagBytes),
+                                text + plain.size()) == 1);
+    return out;
+}
+
+std::optional<std::string> unseal(std::string_view key, std::string_view about,
+                                  std::string_view sealed) {
+    if (key.size() != kSealKeyBytes || about.size() >= kSealedMax ||
+        sealed.size() < kSealExtraBytes || sealed.size() >= kSealedMax)
+        return std::nullopt;
+    const std::string_view text = sealed.substr(kNonceBytes, sealed.size() - kSealExtraBytes);
+    std::string tag(sealed.substr(kNonceBytes + text.size()));
+    const CipherState state(::EVP_CIPHER_CTX_new(), ::EVP_CIPHER_CTX_free);
+    std::string plain(text.size(), '\0');
+    int n = 0;
+    CHECK(state && ::EVP_DecryptInit_ex(state.get(), ::EVP_aes_256_gcm(), nullptr, raw(key),
+                                        raw(sealed)) == 1);
+    CHECK(::EVP_DecryptUpdate(state.get(), nullptr, &n, raw(about), int(about.size())) == 1);
+    CHECK(::EVP_DecryptUpdate(state.get(), raw(plain), &n, raw(text), int(text.size())) == 1);
+    CHECK(::EVP_CIPHER_CTX_ctrl(state.get(), EVP_CTRL_GCM_SET_TAG, int(kTagBytes), raw(tag)) == 1);
+    if (::EVP_DecryptFinal_ex(state.get(), raw(plain) + n, &n) != 1) {
+        ::OPENSSL_cleanse(plain.data(), plain.size());
+        return std::nullopt;
+    }
+    return plain;
+}
+
 // ---- canonical form
 
 void CanonicalForm::length(std::uint64_t n) {

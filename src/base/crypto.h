@@ -1,5 +1,6 @@
-// Crypto: the three primitives that records and receipts stand on, over OpenSSL: HMAC-SHA256
-// (RFC 2104), Ed25519 (RFC 8032), and comparison in constant time.
+// Crypto: the primitives that records, receipts and kept content stand on, over OpenSSL:
+// HMAC-SHA256 (RFC 2104), Ed25519 (RFC 8032), AES-256-GCM (NIST SP 800-38D), and comparison in
+// constant time.
 //
 // Keys are raw bytes: a seed of 32 bytes is an Ed25519 private key. What is signed is always a
 // canonical form that begins with a name of its own (a domain), so that a signature over one kind
@@ -10,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -68,6 +70,16 @@ bool verify_signature(std::string_view public_key, std::string_view message,
                       std::string_view signature);
 // SubjectPublicKeyInfo in PEM (RFC 8410), which `openssl pkeyutl -verify` reads.
 std::string public_key_pem(std::string_view public_key);
+
+// AES-256-GCM. Sealed: a random nonce of 12 bytes, the ciphertext, a tag of 16. `about` is not in
+// it, but must be the same again. Requires: key has kSealKeyBytes; what is sealed is shorter than 2
+// GiB, and not more than 2^32 texts with one key, because nonces are random.
+inline constexpr std::size_t kSealKeyBytes = 32;
+inline constexpr std::size_t kSealExtraBytes = 12 + 16;
+std::string seal(std::string_view key, std::string_view about, std::string_view plain);
+// Nothing where any bit of key, about or sealed is another one.
+std::optional<std::string> unseal(std::string_view key, std::string_view about,
+                                  std::string_view sealed);
 
 // A sequence of fields as bytes that can be read in one way only: each text is its length (u64,
 // little endian) and its bytes, each number a text of 8 bytes. The domain is the first text.

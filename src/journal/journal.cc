@@ -34,6 +34,7 @@
 #include "base/format.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "journal/content.h"
 #include "journal/limits.h"
 #include "journal/row.h"
 #include "journal/sealer.h"
@@ -53,6 +54,13 @@ struct Rejection {
     Error error;
     Journal::Done done;
 };
+
+// The text beside a record; null for records that have none.
+BodyRecord* body_of(Record& record) {
+    if (auto* decision = std::get_if<DecisionRecord>(&record)) return &decision->body;
+    if (auto* outcome = std::get_if<OutcomeRecord>(&record)) return &outcome->body;
+    return nullptr;
+}
 
 class ThreadedJournal final : public Journal {
   public:
@@ -99,6 +107,10 @@ class ThreadedJournal final : public Journal {
     void run();
     void wait(std::unique_lock<std::mutex>& lock);
     void write(std::vector<Item> batch);
+    void keep_body(Item& item);
+    Result<ContentStore*> content();
+    void finish_erasure();
+    void sync_content();
     void keep_house();
     void keep_files();
     void keep_seals();
@@ -115,6 +127,7 @@ class ThreadedJournal final : public Journal {
 
     // Owned by the journal thread.
     std::unique_ptr<Writer> writer_;
+    std::unique_ptr<ContentStore> content_;  // from the first body on
     std::optional<Steady::time_point> sync_due_, checkpoint_due_, seal_due_;
     Steady::time_point heartbeat_due_, retire_due_;
     std::int64_t n_unsealed_ = 0;  // records since the last checkpoint was asked for
@@ -147,10 +160,15 @@ std::int64_t ThreadedJournal::stamp() {
 }
 
 void ThreadedJournal::push(Record record, Done done, std::size_t n_max) {
-    const std::size_t n_bytes = bytes_of(record);
+    std::size_t n_bytes = bytes_of(record);
     {
         const std::lock_guard lock(mutex_);
         CHECK(!stop_);
+        if (queue_bytes_ + n_bytes > kQueueBytes) {  // the record matters more than what is kept
+            if (BodyRecord* body = body_of(record); body && !body->text.empty())
+                *body = {.text = {}, .not_kept = "the journal is behind"};
+            n_bytes = bytes_of(record);
+        }
         if (queue_.size() < n_max && queue_bytes_ + n_bytes <= kQueueBytes) {
             queue_bytes_ += n_bytes;
             ++n_appended_;
@@ -232,12 +250,14 @@ void ThreadedJournal::write(std::vector<Item> batch) {
     std::vector<StampedRow> rows;
     std::vector<Status> outcomes(batch.size());
     for (std::size_t i = 0; i < batch.size(); ++i) {
+        keep_body(batch[i]);
         Result<Row> row = to_row(batch[i].record);
         if (row)
             rows.push_back({batch[i].wall_ns, std::move(*row)});
         else
             outcomes[i] = fail(std::move(row.error()));
     }
+    if (options_.sync == Sync::each) sync_content();
     const Status written = rows.empty() ? Status() : writer_->write(rows);
     const bool sync_now = written && std::ranges::any_of(rows, [](const StampedRow& stamped) {
                               return stamped.row.sync_first;
@@ -274,10 +294,80 @@ void ThreadedJournal::write(std::vector<Item> batch) {
     if (n_unsealed_ > 0) seal_due_ = now + std::chrono::milliseconds(kSealIdleMs);
 }
 
+// Before the record becomes a row: the text goes into a file of its own, and the entry says which
+// ciphertext it is. A text that cannot be kept does not hold up the request: the entry says so.
+void ThreadedJournal::keep_body(Item& item) {
+    BodyRecord* const body = body_of(item.record);
+    if (!body || (body->text.empty() && body->not_kept.empty())) return;
+    JsonWriter w;
+    w.begin_object();
+    if (!body->text.empty()) {
+        const auto* decision = std::get_if<DecisionRecord>(&item.record);
+        const std::string& id =
+            decision ? decision->request_id : std::get<OutcomeRecord>(item.record).request_id;
+        auto store = content();
+        auto kept = store ? (*store)->keep(decision ? BodyKind::prompt : BodyKind::answer, id,
+                                           item.wall_ns, body->text)
+                          : Result<KeptBody>(std::unexpected(store.error()));
+        if (kept) {
+            w.field("sha256", kept->sha256).field("n_bytes", kept->n_bytes);
+        } else {
+            body->not_kept = kept.error().message;
+            if (kept.error().kind != ErrorKind::invalid_request)
+                log_error("content_not_kept", {{"request", id}, {"error", body->not_kept}});
+        }
+    }
+    if (!body->not_kept.empty()) w.field("not_kept", body->not_kept);
+    w.end_object();
+    *body = {.text = {}, .not_kept = {}, .json = w.take()};
+}
+
+Result<ContentStore*> ThreadedJournal::content() {
+    if (!content_) {
+        HEARTH_TRY(content_, ContentStore::open(options_.folder, keys_folder_of(options_),
+                                                ContentStore::Mode::make));
+    }
+    return content_.get();
+}
+
+void ThreadedJournal::sync_content() {
+    if (!content_) return;
+    if (const Status synced = content_->sync(); !synced)
+        log_error("content_sync_failed", {{"error", synced.error().message}});
+}
+
+// An erasure that an end cut off, by whichever process: recorded, then finished.
+void ThreadedJournal::finish_erasure() {
+    const std::string keys_folder = keys_folder_of(options_);
+    auto store = ContentStore::open(options_.folder, keys_folder, ContentStore::Mode::existing);
+    if (!store) {
+        if (store.error().kind != ErrorKind::not_found)
+            log_error("content_not_read", {{"error", store.error().message}});
+        return;
+    }
+    const auto record = [this](const ErasureRange& range, std::int64_t n) -> Status {
+        std::int64_t wall_ns = 0;
+        {
+            const std::lock_guard lock(mutex_);
+            wall_ns = stamp();
+        }
+        HEARTH_TRY(Row row, to_row(erasure_record("journal", range, n, true)));
+        const StampedRow stamped{wall_ns, std::move(row)};
+        HEARTH_CHECK_OK(writer_->write(std::span(&stamped, 1)));
+        return writer_->sync();
+    };
+    const auto finished = (*store)->finish_erasure(record);
+    if (!finished)
+        log_error("erasure_not_finished", {{"error", finished.error().message}});
+    else if (*finished)
+        log_warn("erasure_finished", {{"n", **finished}});
+}
+
 // Syncs and checkpoints that are due. Their failures lose nothing that is written; they are logged.
 void ThreadedJournal::keep_house() {
     if (sync_due_ && Steady::now() >= *sync_due_) {
         sync_due_.reset();
+        sync_content();
         if (const Status synced = writer_->sync(); !synced)
             log_error("journal_sync_failed", {{"error", synced.error().message}});
     }
@@ -323,6 +413,7 @@ void ThreadedJournal::begin() {
     if (writer_->needs_sync()) sync_due_ = now + std::chrono::milliseconds(kGroupSyncMs);
     heartbeat_due_ = now + std::chrono::milliseconds(kHeartbeatMs);
     retire_due_ = now;
+    finish_erasure();
 }
 
 CheckpointRequest ThreadedJournal::request_here() const {
@@ -397,6 +488,20 @@ void ThreadedJournal::keep_files() {
 }
 
 }  // namespace
+
+EventRecord erasure_record(const std::string& actor, const ErasureRange& range, std::int64_t n,
+                           bool taken_up) {
+    JsonWriter w;
+    w.begin_object();
+    if (range.request_id.empty())
+        w.field("before_wall_ns", range.before_wall_ns);
+    else
+        w.field("request_id", range.request_id);
+    w.field("n_bodies", n);
+    if (taken_up) w.field("taken_up", true);
+    w.end_object();
+    return {.event = "content.erased", .actor = actor, .json = w.take()};
+}
 
 Result<std::unique_ptr<Journal>> Journal::open(const JournalOptions& options, const Clock& clock) {
     HEARTH_TRY(auto writer, Writer::open(options, clock));

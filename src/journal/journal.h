@@ -29,7 +29,15 @@ namespace hearth::journal {
 
 enum class Sync : std::uint8_t { none, group, each };
 
-// Ids, counts and codes; never prompt text.
+// A text that is kept beside the entry, encrypted (journal/content.h), where the installation asks
+// for it; the entry says its ciphertext's digest, or why there is none.
+struct BodyRecord {
+    std::string text;       // empty: none
+    std::string not_kept;   // "class", "unclassified", …; empty: it is kept, or none was wanted
+    std::string json = {};  // set by the journal: what the entry says
+};
+
+// Ids, counts and codes; never prompt text, which only `body` has, and no entry.
 struct DecisionRecord {
     std::string request_id;
     std::string endpoint;  // "/v1/chat/completions", "cli run"
@@ -44,6 +52,7 @@ struct DecisionRecord {
     // Safe against power loss before it counts as written, whatever `sync` says: what is
     // confidential and leaves.
     bool sync_first = false;
+    BodyRecord body = {};  // the prompt
 };
 struct OutcomeRecord {
     std::string request_id;
@@ -62,6 +71,7 @@ struct OutcomeRecord {
     route::LedgerRow ledger;         // what it took of this machine; cost_microusd is its paid part
     std::string redaction_json;      // of an answer whose request left redacted: what came back
     std::string repro_json;  // local answers: what replay needs (model sha, numerics, isa, …)
+    BodyRecord body = {};    // the answer
 };
 
 // What happened beside requests: keys made and revoked, callers turned away, exports.
@@ -127,6 +137,12 @@ enum class Shown : std::uint8_t { records, all };
 Result<std::vector<JournalEntry>> read_tail(const std::string& folder, std::int64_t n,
                                             std::int64_t after_wall_ns = 0,
                                             Shown shown = Shown::records);
+
+// The entries of one request, of all slots, in the order of time; at most kTailMax.
+Result<std::vector<JournalEntry>> read_request(const std::string& folder,
+                                               const std::string& request_id);
+// Where the chain's key, the digests' and the bodies' lie.
+std::string keys_folder_of(const JournalOptions& options);
 
 // How far each slot has been read: its name, and the newest seq seen. Stamps cannot say it:
 // an earlier one may be committed later, in another slot or after a clock was set back.

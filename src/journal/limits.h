@@ -40,6 +40,12 @@ inline constexpr int kBusyMs = 5000;
 // header, its schema and its last record.
 inline constexpr std::int64_t kQuickCheckBytes = 64 << 20;
 
+// A prompt or an answer that is kept. A context of a million tokens is 4 MB of text; with images as
+// base64 it can be more than this, and is then not kept, which the entry says.
+inline constexpr std::size_t kBodyBytes = 16u << 20;
+// The id that names it: "req-" and 32 digits have 36.
+inline constexpr std::size_t kBodyIdBytes = 63;
+
 // Entries that one read_tail() returns.
 inline constexpr std::int64_t kTailMax = 100'000;
 

@@ -22,7 +22,6 @@
 namespace hearth::journal {
 
 // "<folder>-keys", or what the options say.
-std::string keys_folder_of(const JournalOptions& options);
 
 class Links {
   public:

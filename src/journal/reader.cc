@@ -33,6 +33,9 @@ constexpr const char* kNewest =
 constexpr const char* kAfter =
     "SELECT seq, wall_ns, event, request_id, json FROM entries WHERE seq > ?1 "
     "AND (?3 OR event NOT GLOB 'audit.*') ORDER BY seq LIMIT ?2";
+constexpr const char* kOfRequest =
+    "SELECT seq, wall_ns, event, request_id, json FROM entries WHERE request_id = ?1 "
+    "ORDER BY seq LIMIT ?2";
 constexpr const char* kLastSeq = "SELECT coalesce(max(seq), 0) FROM entries";
 
 // Calls read(database, part) for each part whose file holds a journal, in one snapshot: a writer
@@ -115,6 +118,23 @@ Result<std::vector<JournalEntry>> read_tail(const std::string& folder, std::int6
     std::vector<std::vector<JournalEntry>> lists;
     for (auto& [slot, entries] : slots) lists.push_back(std::move(entries));
     return merge(std::move(lists), n);
+}
+
+Result<std::vector<JournalEntry>> read_request(const std::string& folder,
+                                               const std::string& request_id) {
+    std::vector<JournalEntry> entries;
+    HEARTH_CHECK_OK(
+        each_part(folder, false, [&](Database& database, const audit::Part& part) -> Status {
+            HEARTH_TRY(Statement statement, database.prepare(kOfRequest));
+            statement.bind(1, std::string_view(request_id));
+            statement.bind(2, kTailMax);
+            HEARTH_TRY(auto found, rows_of(std::move(statement), audit::slot_name(part.slot)));
+            std::ranges::move(found, std::back_inserter(entries));
+            return {};
+        }));
+    std::ranges::stable_sort(entries, {}, &JournalEntry::wall_ns);
+    if (std::int64_t(entries.size()) > kTailMax) entries.resize(std::size_t(kTailMax));
+    return entries;
 }
 
 Result<Cursor> cursor_at_end(const std::string& folder) {

@@ -32,6 +32,7 @@ std::string json_of(const DecisionRecord& r) {
     w.field("http_status", r.http_status);
     if (!r.key_id.empty()) w.field("key_id", r.key_id);
     if (!r.prompt_digest.empty()) w.field("prompt_digest", r.prompt_digest);
+    nested(w, "body", r.body.json);
     nested(w, "decision", r.decision_json);
     w.end_object();
     return w.take();
@@ -66,6 +67,7 @@ std::string json_of(const OutcomeRecord& r) {
     write_ledger(w, r.ledger);
     nested(w, "redaction", r.redaction_json);
     nested(w, "repro", r.repro_json);
+    nested(w, "body", r.body.json);
     w.end_object();
     return w.take();
 }
@@ -149,11 +151,13 @@ struct ToRow {
 struct BytesOf {
     std::size_t operator()(const DecisionRecord& r) const {
         return sizeof r + r.decision_json.size() + r.model_asked.size() + r.endpoint.size() +
-               r.peer.size() + r.model.size() + r.upstream.size() + r.prompt_digest.size();
+               r.peer.size() + r.model.size() + r.upstream.size() + r.prompt_digest.size() +
+               r.body.text.size();
     }
     std::size_t operator()(const OutcomeRecord& r) const {
         return sizeof r + r.error.size() + r.repro_json.size() + r.model.size() +
-               r.upstream.size() + r.key_id.size() + r.task.size() + r.ledger.other.size();
+               r.upstream.size() + r.key_id.size() + r.task.size() + r.ledger.other.size() +
+               r.body.text.size();
     }
     std::size_t operator()(const egress::Receipt& r) const {
         return sizeof r + r.outcome.size() + r.rule.size() + r.destination.host.size() +

@@ -1,5 +1,7 @@
 #include "serve/exchange.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/format.h"
 #include "base/ids.h"
@@ -158,6 +160,7 @@ void Exchange::journal_decision(const std::string& reason) {
     if (house_.inspector)
         record.prompt_digest = prompt_digest(house_.inspector->key(), *request_, why_.prompt.get());
     record.n_prompt_tokens = why_.facts.n_prompt_tokens;
+    if (n_fallbacks_ == 0) record.body = prompt_record();  // once
     if (decision().refused) {
         record.route = "refused";
         record.http_status = http_status_of(decision().error.kind);
@@ -220,6 +223,7 @@ void Exchange::start() {
     job.sensitivity = decision().sensitivity;
     job.prompt = prompt_;
     restorer_.reset();
+    if (house_.content.answers && !*why_not_kept()) answer_body_ = std::make_unique<AnswerBody>();
     if (leaves() && decision().redacted) {
         const auto& redaction = why_.inspection.redaction;
         CHECK(redaction != nullptr);  // the decision has it from there
@@ -281,6 +285,7 @@ void Exchange::deliver(chat::Event event) {
                                                    double(kNsPerS));
     }
     if (marks_) marks_->add(event);
+    if (answer_body_ && !std::holds_alternative<chat::AnswerDone>(event)) answer_body_->add(event);
     if (computing_.open) house_.ledger->meter().touch();  // long answers outlast its counters
     client_->on_event(std::move(event));
 }
@@ -288,6 +293,7 @@ void Exchange::deliver(chat::Event event) {
 void Exchange::note_tokens(chat::AnswerDone& done) {
     if (house_.inspector && !leaves())
         token_digests_[done.index] = tokens_digest(house_.inspector->key(), done.tokens);
+    if (answer_body_) answer_body_->add(done);
     if (!request_->return_tokens) done.tokens.clear();
 }
 
@@ -376,6 +382,7 @@ void Exchange::finish(const chat::Event& terminal) {
         record.error = error_text(error);
     }
     if (restorer_) record.redaction_json = restorer_->json();
+    record.body = answer_record();
     record.timings.ttft_ns = first_delta_ns_ ? first_delta_ns_ - origin_.received_ns : 0;
     record.usage_failed = usage_failed_;
     enter_ledger(record);
@@ -397,6 +404,30 @@ void Exchange::finish(const chat::Event& terminal) {
     house_.journal.append(std::move(record));
     m.served += 1;  // after append(): what is counted must be on its way to the journal
     client_->on_event(terminal);
+}
+
+// The class is that of what was found, also where a statement lowered it.
+const char* Exchange::why_not_kept() const {
+    if (!house_.inspector || why_.json.empty()) return "unclassified";
+    const Inspection& found = why_.inspection;
+    auto sensitivity =
+        std::max(decision().sensitivity, found.detected.value_or(chat::Sensitivity::public_));
+    if (found.taint) sensitivity = std::max(sensitivity, found.taint->sensitivity);
+    return sensitivity > house_.content.class_max ? "class" : "";
+}
+
+journal::BodyRecord Exchange::prompt_record() const {
+    if (!house_.content.prompts) return {};
+    if (const char* why = why_not_kept(); *why) return {.text = {}, .not_kept = why};
+    return {.text = prompt_body(*request_, why_.prompt.get()), .not_kept = {}};
+}
+
+journal::BodyRecord Exchange::answer_record() const {
+    if (!house_.content.answers || decision().refused) return {};
+    if (const char* why = why_not_kept(); *why) return {.text = {}, .not_kept = why};
+    if (!answer_body_) return {};
+    if (answer_body_->too_long()) return {.text = {}, .not_kept = "too long"};
+    return {.text = answer_body_->json(), .not_kept = {}};
 }
 
 void Exchange::enter_ledger(journal::OutcomeRecord& record) {

@@ -27,6 +27,7 @@
 #include "journal/journal.h"
 #include "journal/ledger.h"
 #include "route/decide.h"
+#include "serve/body.h"
 #include "serve/caller.h"
 #include "serve/inspector.h"
 #include "serve/limits.h"
@@ -51,6 +52,7 @@ struct House {
     // What looks into content; null: nobody does, and only what is stated counts.
     Inspector* inspector = nullptr;
     journal::Ledger* ledger = nullptr;  // null: only what others are paid is recorded
+    KeptContent content = {};           // what is kept of prompts and answers; nothing
 };
 
 // What was decided and from what: everything needed to explain or replay it.
@@ -136,6 +138,10 @@ class Exchange final : public chat::EventSink, public std::enable_shared_from_th
     bool try_fallback(const chat::Failed& failed);
     std::int64_t cost_of(const chat::Usage& usage) const;  // at the target at hand
     bool passes_limit(const chat::Event& event);
+    // Why nothing of this request is kept: "" where it is.
+    const char* why_not_kept() const;
+    journal::BodyRecord prompt_record() const;
+    journal::BodyRecord answer_record() const;
     void enter_ledger(journal::OutcomeRecord& record);
     void stop_meter();
     std::string repro_json(const backend::LocalBackend& local) const;
@@ -167,6 +173,7 @@ class Exchange final : public chat::EventSink, public std::enable_shared_from_th
     // Of what is sensitive and seen here as it is.
     std::string taint_;
     std::unique_ptr<AnswerMarks> marks_;
+    std::unique_ptr<AnswerBody> answer_body_;  // where answers are kept
     journal::EnergyMeter::Ticket computing_;
     route::EnergyReading energy_;
     // Of places that failed and were replaced.

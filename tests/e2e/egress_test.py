@@ -35,6 +35,8 @@ COMMANDS = {
     "audit verify": ["audit", "verify"],
     "audit export": ["audit", "export"],
     "audit anchor": ["audit", "anchor"],
+    "audit show": ["audit", "show", "req-none"],
+    "audit erase": ["audit", "erase", "--request", "req-none", "--yes"],
     "bench": ["bench", "demo", "-p", "8", "-n", "2", "-r", "1"],
     "quantize": ["quantize", "demo", "{home}/out.gguf", "--type", "q8_0"],
     "config show": ["config", "show"],
