@@ -45,14 +45,18 @@ struct ByteKinds {
   private:
     enum Bit : std::uint8_t { kLetter = 0, kDigit, kDot, kDash, kMark };
 
+    // Each kind is an expression of bytes: joined as bool they become ints, four times as wide.
     static constexpr std::uint8_t kind_of(char byte) {
         const auto c = std::uint8_t(byte);
-        const bool letter = (std::uint8_t((c | 0x20) - 'a') < 26) | (c >= 0x80) | (c == '_');
-        const bool digit = std::uint8_t(c - '0') < 10;
-        const bool mark = (c == ':') | (c == '=') | (c == '@');
-        return std::uint8_t((letter ? 1 << kLetter : 0) | (digit ? 1 << kDigit : 0) |
-                            (c == '.' ? 1 << kDot : 0) | (c == '-' ? 1 << kDash : 0) |
-                            (mark ? 1 << kMark : 0));
+        const auto letter = std::uint8_t(std::uint8_t((c | 0x20) - 'a') < 26 ? 1 : 0);
+        const auto high = std::uint8_t(c >= 0x80 ? 1 : 0), bar = std::uint8_t(c == '_' ? 1 : 0);
+        const auto digit = std::uint8_t(std::uint8_t(c - '0') < 10 ? 1 << kDigit : 0);
+        const auto dot = std::uint8_t(c == '.' ? 1 << kDot : 0);
+        const auto dash = std::uint8_t(c == '-' ? 1 << kDash : 0);
+        const auto colon = std::uint8_t(c == ':' ? 1 << kMark : 0);
+        const auto equals = std::uint8_t(c == '=' ? 1 << kMark : 0);
+        const auto at = std::uint8_t(c == '@' ? 1 << kMark : 0);
+        return std::uint8_t(letter | high | bar | digit | dot | dash | colon | equals | at);
     }
 
     static ByteKinds of_64(const char* bytes) {
