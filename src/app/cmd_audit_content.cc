@@ -33,7 +33,9 @@ Result<std::int64_t> time_of(const std::string& text) {
     const std::time_t seconds = ::timegm(&same);
     if (same.tm_mday != tm.tm_mday || same.tm_mon != tm.tm_mon)
         return fail(ErrorKind::invalid_request, format("there is no day \"{}\"", text));
-    return std::int64_t(seconds) * kNsPerS;
+    // Nanoseconds in 64 bits reach from 1678 to 2262.
+    constexpr std::int64_t kSecondsMax = INT64_MAX / kNsPerS;
+    return std::clamp<std::int64_t>(seconds, -kSecondsMax, kSecondsMax) * kNsPerS;
 }
 
 void print_entry(const journal::JournalEntry& entry, bool json, JsonWriter& out) {
