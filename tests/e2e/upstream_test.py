@@ -441,9 +441,12 @@ class Fleet(HouseTest):
             f'[[upstream]]\nname = "far"\ntier = "fleet"\nbase_url = "{far.address}/v1"\n'
             'models = [ { name = "cloud", context = 1024 } ]\n'), home=self.new_home())
         request = {**ask("Hello!"), "model": "far/cloud", "max_tokens": 3}
-        self.assertEqual(near.chat(request, [("x-hearth-sensitivity", "confidential")]).status, 200)
-        self.assertEqual(double.n_connections, 0)
         self.assertEqual(near.chat(request).text(), ANSWER)
+        self.assertEqual(double.n_connections, 1)
+        self.assertEqual(near.chat(request, [("x-hearth-sensitivity", "confidential")]).status, 200)
+        self.assertEqual(double.n_connections, 1)
+        # What was stated once marks the conversation: saying nothing does not take it back.
+        self.assertEqual(near.chat(request).status, 200)
         self.assertEqual(double.n_connections, 1)
 
     def test_a_client_that_leaves_stops_the_far_engine(self):
