@@ -70,6 +70,12 @@ void NationalIds::find(Scan& scan, const Chain& chain) const {
     for (std::size_t g = 0; g < chain.n; ++g)
         if (const std::size_t n = chain.groups[g].n; n < kBeginMax)
             try_rows(scan, chain.groups[g].start, by_digits_[n]);
+    // "AB 12 34 56 C": letters and digits with a blank between them are no token of their own.
+    const std::size_t end = chain.groups[0].start - (chain.groups[0].start > 0 ? 1 : 0);
+    if (scan.at(end) != ' ') return;
+    std::size_t n = 0;
+    while (n < kBeginMax && n < end && is_alpha(scan.at(end - n - 1))) ++n;
+    if (n > 0 && n < kBeginMax) try_rows(scan, end - n, by_letters_[n]);
 }
 
 void NationalIds::find(Scan& scan, std::size_t token) const {

@@ -125,12 +125,20 @@ const Id kIds[] = {
     {"au_abn", "51 824 753 556", "51 824 753 556"},
     {"sg_nric_fin", "S1234567D", "S1234567D"},
     {"cn_resident_id", "11010519491231002X", "11010519491231002X"},
+    {"cn_resident_id", "440524188001010014", "440524188001010014"},
     {"za_id", "ID number 8001015009087", "8001015009087"},
 };
 
 bool has(const std::string& text, const std::string& entity) {
     const auto findings = scan(text);
     return std::ranges::any_of(findings, [&](const Finding& f) { return f.entity == entity; });
+}
+
+TEST(Sensitivity, a_national_insurance_number_is_found_with_and_without_blanks) {
+    for (const char* text : {"AB123456C", "AB 12 34 56 C", "ab 123456 c", "NINO AB 12 34 56 C."})
+        EXPECT_TRUE(has(text, "uk_nino")) << text;
+    for (const char* text : {"GB 12 34 56 C", "AB 12 34 56 E", "XAB 12 34 56 C", "AB 12 34 56 CD"})
+        EXPECT_FALSE(has(text, "uk_nino")) << text;
 }
 
 TEST(Sensitivity, every_national_id_with_a_check_digit_is_found_and_restricted) {
