@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "app/cost_setup.h"
+#include "app/input.h"
 #include "app/prices_file.h"
 #include "base/clock.h"
 #include "base/format.h"
@@ -15,22 +16,6 @@ namespace {
 
 using journal::CostsBy;
 using journal::CostSums;
-
-constexpr std::int64_t kNsPerDay = 86'400 * kNsPerS;
-
-// "30d", "12h", "all" as a time of the wall clock.
-Result<std::int64_t> since_of(const std::string& text) {
-    if (text == "all") return 0;
-    const auto n =
-        text.empty()
-            ? std::nullopt
-            : route::parse_decimal(std::string_view(text).substr(0, text.size() - 1), 0, 100'000);
-    if (!n || (text.back() != 'd' && text.back() != 'h'))
-        return fail(ErrorKind::invalid_request,
-                    format("--since {} is no span of time; write 30d, 12h or all", text));
-    const std::int64_t span = *n * (text.back() == 'd' ? kNsPerDay : kNsPerDay / 24);
-    return std::max<std::int64_t>(0, system_clock().wall_ns() - span);
-}
 
 CostsBy by_of(const std::string& name) {
     if (name == "task") return CostsBy::task;
@@ -299,7 +284,7 @@ int list_rows(const Context& context, std::int64_t since_ns) {
 }  // namespace
 
 int cost_report_command(Context& context, const CostReportArgs& args) {
-    const auto since = since_of(args.since);
+    const auto since = since_from(args.since);
     if (!since) return report(since.error(), context.json), kUsage;
     if (args.rows) return list_rows(context, *since);
     auto rows = journal::sum_costs(context.folders.journal(), *since, by_of(args.by));

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "app/commands.h"
+#include "app/input.h"
 #include "audit/receipt.h"
 #include "base/clock.h"
 #include "base/format.h"
@@ -91,25 +92,6 @@ Result<Report> read_report(const std::string& folder, std::int64_t since_ns,
             if (receipt.closed_wall_ns >= since_ns) add(report, receipt, public_key);
         }
     }
-}
-
-// "30d", "12h", "all" to a time, at the start of a UTC day: the broker counts by days.
-Result<std::int64_t> since_from(const std::string& text) {
-    if (text == "all") return 0;
-    const auto wrong = [&] {
-        return fail(ErrorKind::invalid_request,
-                    format("--since {} is no span of time; write 30d, 12h or all", text));
-    };
-    if (text.size() < 2 || text.size() > 7) return wrong();
-    std::int64_t n = 0;
-    for (const char c : text.substr(0, text.size() - 1)) {
-        if (c < '0' || c > '9') return wrong();
-        n = n * 10 + (c - '0');
-    }
-    if (text.back() != 'd' && text.back() != 'h') return wrong();
-    const std::int64_t span = n * (text.back() == 'd' ? kNsPerDay : kNsPerDay / 24);
-    const std::int64_t at = std::max<std::int64_t>(0, system_clock().wall_ns() - span);
-    return at - at % kNsPerDay;
 }
 
 // What the broker counted in the same time; nothing where it no longer knows.
@@ -246,8 +228,9 @@ Status prepare_egress(Context& context, EgressArgs& args) {
 }
 
 int egress_report_command(Context& context, const EgressArgs& args) {
-    const auto since = since_from(args.since);
+    auto since = since_from(args.since);
     if (!since) return report(since.error(), context.json), kUsage;
+    *since -= *since % kNsPerDay;  // the broker counts by days
     std::optional<egress::BrokerCounters> counters;
     if (!args.counters.empty()) {
         auto parsed = egress::parse_counters(args.counters);

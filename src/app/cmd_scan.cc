@@ -1,9 +1,7 @@
 // scan: what the detectors find in a text, and the class that follows. Nothing is sent or written.
 #include <cstdio>
-#include <iostream>
-#include <nlohmann/json.hpp>
-#include <sstream>
 
+#include "app/input.h"
 #include "app/open.h"
 #include "base/format.h"
 #include "route/sensitivity.h"
@@ -49,36 +47,17 @@ void print_table(std::string_view text, const std::vector<Finding>& findings) {
                     masked(text.substr(f.start, f.end - f.start)).c_str());
 }
 
-// One JSON string a line in, one document a line out, in order.
-int scan_lines(const route::Detectors& detectors, std::istream& in) {
-    std::string line;
-    for (std::int64_t n = 1; std::getline(in, line); ++n) {
-        if (line.empty()) continue;
-        const auto text = parse_json(line);
-        if (!text || !text->is_string())
-            return report({.kind = ErrorKind::invalid_request,
-                           .message = format("line {}: not a JSON string", n)},
-                          true);
-        const auto& value = text->get_ref<const std::string&>();
-        std::puts(as_json(value, detectors.scan(value)).c_str());
-        std::fflush(stdout);
-    }
-    return kDone;
-}
-
 }  // namespace
 
 int scan_command(Context& context, const ScanArgs& args) {
     auto detectors = route::Detectors::make(context.settings.config().detectors);
     if (!detectors) return report(detectors.error(), context.json || args.jsonl);
-    if (args.jsonl && (args.file.empty() || args.file == "-"))
-        return scan_lines(*detectors, std::cin);
+    if (args.jsonl)
+        return each_json_string(args.file, [&](const std::string& text) {
+            std::puts(as_json(text, detectors->scan(text)).c_str());
+        });
     const auto text = read_text(args.file);
-    if (!text) return report(text.error(), context.json || args.jsonl);
-    if (args.jsonl) {
-        std::istringstream lines(*text);
-        return scan_lines(*detectors, lines);
-    }
+    if (!text) return report(text.error(), context.json);
     const std::vector<Finding> findings = detectors->scan(*text);
     if (context.json)
         std::puts(as_json(*text, findings).c_str());

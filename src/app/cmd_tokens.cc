@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "app/input.h"
 #include "app/open.h"
 #include "base/file.h"
 #include "base/format.h"
@@ -29,25 +30,6 @@ Result<std::unique_ptr<model::Model>> open_tokenizer(const Context& context,
     return model;
 }
 
-// One JSON string a line in, one JSON array a line out, in order.
-int tokenize_lines(const model::Tokenizer& words, const model::EncodeOptions& options,
-                   std::istream& in) {
-    std::string line;
-    for (std::int64_t n = 1; std::getline(in, line); ++n) {
-        if (line.empty()) continue;
-        const auto text = parse_json(line);
-        if (!text || !text->is_string())
-            return report({.kind = ErrorKind::invalid_request,
-                           .message = format("line {}: not a JSON string", n)},
-                          true);
-        JsonWriter out;
-        write_ids(out, words.encode(text->get_ref<const std::string&>(), options));
-        print(out.text() + "\n");
-        std::fflush(stdout);
-    }
-    return kDone;
-}
-
 void print_pieces(const model::Tokenizer& words, const std::vector<TokenId>& ids) {
     for (std::size_t i = 0; i < ids.size(); ++i)
         print(format("{:>8}  {}\n", ids[i].value, json_text(words.piece(ids[i], i == 0, true))));
@@ -61,13 +43,12 @@ int tokenize_command(Context& context, const TokenizeArgs& args) {
     const model::Tokenizer& words = (*model)->tokenizer();
     const model::EncodeOptions options{.add_special = !args.no_special,
                                        .parse_special = !args.no_special || args.parse_special};
-    if (args.jsonl) {
-        if (args.file.empty() || args.file == "-") return tokenize_lines(words, options, std::cin);
-        const auto text = read_text(args.file);
-        if (!text) return report(text.error(), true);
-        std::istringstream lines(*text);
-        return tokenize_lines(words, options, lines);
-    }
+    if (args.jsonl)
+        return each_json_string(args.file, [&](const std::string& text) {
+            JsonWriter out;
+            write_ids(out, words.encode(text, options));
+            print(out.text() + "\n");
+        });
     const auto text = read_text(args.file);
     if (!text) return report(text.error(), context.json);
     const std::vector<TokenId> ids = words.encode(*text, options);

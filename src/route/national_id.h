@@ -46,7 +46,8 @@ class NationalIds {
         }
     }
 
-    // Reports what the rows find at the chain's groups, at the token's start.
+    // Reports what the rows find at the chain's groups and at letters a blank before it, or at the
+    // token's start.
     void find(Scan& scan, const Chain& chain) const;
     void find(Scan& scan, std::size_t token) const;
 

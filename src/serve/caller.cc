@@ -34,6 +34,17 @@ std::optional<Role> role_from(std::string_view name) {
     return std::nullopt;
 }
 
+bool Tiers::allow(std::string_view name) {
+    for (const auto& [tier, allowed] : {std::pair{route::Tier::local, &local},
+                                        {route::Tier::fleet, &fleet},
+                                        {route::Tier::cloud, &cloud}}) {
+        if (name != route::name_of(tier)) continue;
+        *allowed = true;
+        return true;
+    }
+    return false;
+}
+
 bool Scopes::allows_route(std::string_view path) const {
     return any_matches(routes, path);
 }

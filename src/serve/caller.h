@@ -33,6 +33,7 @@ struct Tiers {
         return tier == route::Tier::fleet ? fleet : cloud;
     }
     bool all() const { return local && fleet && cloud; }
+    bool allow(std::string_view name);  // false: no tier has this name
     friend bool operator==(const Tiers&, const Tiers&) = default;
 };
 

@@ -102,14 +102,7 @@ Result<Scopes> parse_scopes(const Json& json, const std::string& where) {
     const auto tiers = m.texts("tiers");
     scopes.tiers = {false, false, false};
     for (const std::string& tier : tiers) {
-        if (tier == "local")
-            scopes.tiers.local = true;
-        else if (tier == "fleet")
-            scopes.tiers.fleet = true;
-        else if (tier == "cloud")
-            scopes.tiers.cloud = true;
-        else
-            m.wrong("tiers", "must be of local, fleet and cloud");
+        if (!scopes.tiers.allow(tier)) m.wrong("tiers", "must be of local, fleet and cloud");
     }
     if (!m.find("tiers")) m.wrong("tiers", "is missing");
     const auto out = chat::sensitivity_from(m.text("max_class_out", 16));

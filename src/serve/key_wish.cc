@@ -60,13 +60,7 @@ Result<Scopes> scopes_of(const KeyWish& wish) {
     scopes.models = wish.models;
     if (!wish.tiers.empty()) scopes.tiers = {false, false, false};
     for (const std::string& tier : wish.tiers) {
-        if (tier == "local")
-            scopes.tiers.local = true;
-        else if (tier == "fleet")
-            scopes.tiers.fleet = true;
-        else if (tier == "cloud")
-            scopes.tiers.cloud = true;
-        else
+        if (!scopes.tiers.allow(tier))
             return wrong("tiers", format("{} is none; local, fleet or cloud", shown_name(tier)));
     }
     if (!wish.max_class_out.empty()) {
