@@ -394,12 +394,12 @@ void Reference::attend_head(Values& out, const Values& q, const Values& k, const
             q_power += by * by;
             for (std::int64_t s = 0; s < S; ++s) p[std::size_t(s)] += by * keys[s];
         }
-        const double m = std::ceil(double(Dh) / 16);
+        const double m = std::ceil(double(Dh) / 4);
         for (std::int64_t s = 0; s < S; ++s) {
             double& r = p[std::size_t(s)];
             if (random) {
                 const double P = q_power * k_power[std::size_t(s)] / double(Dh);
-                r += kU * std::sqrt((P * (m / 2 + 4) + r * r * (m / 48 + 1.9 + 1)) / 3) *
+                r += kU * std::sqrt((P * (m / 2 + 2) + r * r * (m / 12 + 1.5 + 1)) / 3) *
                      random->normal();
             }
             r *= scale;

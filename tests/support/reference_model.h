@@ -30,7 +30,7 @@
 //   rms_norm              one factor per row (or head) and two products per value
 //   bias, add             one rounding
 //   rope                  sine, cosine, two products, one sum; the angle itself is f64
-//   attention             scores as a matmul with K = head_dim; exp within 3 u, and within u times
+//   attention             scores of four sums of m = head_dim / 4, then 2 levels; exp within 3 u, and within u times
 //   its
 //                         argument; S fused multiply-adds for a sum over S keys; the division
 //   KV cache              f16 and bf16: half a unit in the last place, uniform. q8_0: as

@@ -1,9 +1,14 @@
-/* Scores and weighted sums over key and value rows, written once for every element type.
+/* Scores and weighted sums over keys and values, written once for every element type.
  *
- * A score is a dot product in the order of float_dot.h: 16 lanes over head_dim, then f_sum. A
- * weighted sum adds its rows in ascending order with one fma each, so its cutting into calls is
- * free. G query heads that share a KV head are taken kHeads at a time, so that a row is widened
- * once for them.
+ * Keys lie in blocks of sixteen, across: one vector holds value d of all of them, and a score needs
+ * no sum over lanes. It is four sums of fused multiply-adds, of d = 0, 4, 8, …, of d = 1, 5, 9, …
+ * and so on, added as (0 + 2) + (1 + 3), then scaled. A weighted sum adds its rows in ascending
+ * order with one fma each, so its cutting into calls is free.
+ *
+ * Query heads that share a KV head go together, so that what is widened serves several; how many,
+ * and how many of their sums at a time, is what fits the registers.
+ *
+ * Error of a score: |score - exact| <= gamma(ceil(head_dim / 4) + 3) * scale * sum_d |q k|.
  */
 #ifndef HEARTH_ATTEND_H
 #define HEARTH_ATTEND_H
@@ -12,7 +17,7 @@
 
 namespace {
 
-/* How rows of plain elements lie; a type of blocks brings its own (kv/q8_0.h). */
+/* How rows and blocks of plain elements lie; a type of blocks brings its own (kv/q8_0.h). */
 template <class Element>
 struct kv_plain {
     static size_t bytes(int64_t head_dim) { return size_t(head_dim) * sizeof(Element); }
@@ -20,100 +25,126 @@ struct kv_plain {
     static f32x16 widen_n(const void* row, int64_t d, int64_t n) {
         return ::widen_n((const Element*)row + d, n);
     }
+    /* Value d of the sixteen keys. */
+    static f32x16 across(const void* block, int64_t d) {
+        return ::widen((const Element*)block + d * HEARTH_KV_KEYS);
+    }
+    static void store_key(void* block, int64_t at, const float* x, int64_t head_dim) {
+        Element few[16];
+        for (int64_t d = 0; d < head_dim; d += 16) {
+            const int64_t n = head_dim - d < 16 ? head_dim - d : 16;
+            float_encode<Element>(few, x + d, n);
+            for (int64_t i = 0; i < n; ++i)
+                ((Element*)block)[(d + i) * HEARTH_KV_KEYS + at] = few[i];
+        }
+    }
 };
 
-/* Heads heads against keys s .. s + 16 / Heads; one vector per pair, summed together by f_sum16. */
-template <class Row, int Heads>
-inline void score_tile(float* scores, int64_t ld, const float* q, const uint8_t* k, int64_t s,
-                       int64_t S, int64_t head_dim, float scale) {
-    constexpr int kKeys = 16 / Heads;
-    const size_t bytes = Row::bytes(head_dim);
-    const uint8_t* row[kKeys];
-    /* Past the end the last row stands in; its scores are not stored. */
-    for (int j = 0; j < kKeys; ++j) row[j] = k + size_t(s + j < S ? s + j : S - 1) * bytes;
-    f32x16 acc[16];
-    for (int i = 0; i < 16; ++i) acc[i] = f_zero();
-    const int64_t whole = head_dim & ~int64_t(15);
-    for (int64_t d = 0; d < whole; d += 16) {
-        f32x16 a[Heads];
-        for (int h = 0; h < Heads; ++h) a[h] = f_load(q + h * head_dim + d);
-        for (int j = 0; j < kKeys; ++j) {
-            const f32x16 b = Row::widen(row[j], d);
-            for (int h = 0; h < Heads; ++h) acc[h * kKeys + j] = f_fma(a[h], b, acc[h * kKeys + j]);
-        }
-    }
-    if (whole < head_dim) {
-        const int64_t m = head_dim - whole;
-        for (int j = 0; j < kKeys; ++j) {
-            const f32x16 b = Row::widen_n(row[j], whole, m);
+constexpr int kScoreSums = 4;
+
+/* Heads heads against a block, Sums of their four sums in one pass over it. */
+template <class Rows, int Heads, int Sums>
+inline void score_tile(float* scores, int64_t ld, const float* q, const void* block, int64_t S,
+                       int64_t head_dim, float scale) {
+    f32x16 all[kScoreSums][Heads];
+    for (int first = 0; first < kScoreSums; first += Sums) {
+        f32x16 acc[Sums][Heads];
+        for (int j = 0; j < Sums; ++j)
+            for (int h = 0; h < Heads; ++h) acc[j][h] = f_zero();
+        int64_t d = first;
+        for (; d + Sums <= head_dim; d += kScoreSums)
+            for (int j = 0; j < Sums; ++j) {
+                const f32x16 k = Rows::across(block, d + j);
+                for (int h = 0; h < Heads; ++h)
+                    acc[j][h] = f_fma(f_set(q[h * head_dim + d + j]), k, acc[j][h]);
+            }
+        for (int j = 0; d + j < head_dim && j < Sums; ++j) {
+            const f32x16 k = Rows::across(block, d + j);
             for (int h = 0; h < Heads; ++h)
-                acc[h * kKeys + j] =
-                    f_fma(f_load_n(q + h * head_dim + whole, m), b, acc[h * kKeys + j]);
+                acc[j][h] = f_fma(f_set(q[h * head_dim + d + j]), k, acc[j][h]);
         }
-    }
-    float sums[16];
-    f_store(sums, f_mul(f_sum16(acc), f_set(scale)));
-    for (int h = 0; h < Heads; ++h)
-        for (int j = 0; j < kKeys && s + j < S; ++j) scores[h * ld + s + j] = sums[h * kKeys + j];
-}
-
-template <class Row, int Heads>
-inline void score_heads(float* scores, int64_t ld, const float* q, const uint8_t* k, int64_t S,
-                        int64_t head_dim, float scale) {
-    for (int64_t s = 0; s < S; s += 16 / Heads)
-        score_tile<Row, Heads>(scores, ld, q, k, s, S, head_dim, scale);
-}
-
-template <class Row>
-void kv_scores(float* scores, int64_t ld, const float* q, int64_t G, const void* k, int64_t S,
-               int64_t head_dim, float scale) {
-    const uint8_t* rows = (const uint8_t*)k;
-    int64_t g = 0;
-    for (; g + 4 <= G; g += 4)
-        score_heads<Row, 4>(scores + g * ld, ld, q + g * head_dim, rows, S, head_dim, scale);
-    for (; g + 2 <= G; g += 2)
-        score_heads<Row, 2>(scores + g * ld, ld, q + g * head_dim, rows, S, head_dim, scale);
-    if (g < G) score_heads<Row, 1>(scores + g * ld, ld, q + g * head_dim, rows, S, head_dim, scale);
-}
-
-/* Sixteen (or, at the end, n) values of Heads heads, from value d of the rows on. */
-template <class Row, int Heads>
-inline void weigh_tile(float* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
-                       int64_t head_dim, int64_t d, int64_t n) {
-    const size_t bytes = Row::bytes(head_dim);
-    acc += d;
-    f32x16 sum[Heads];
-    for (int h = 0; h < Heads; ++h)
-        sum[h] = n == 16 ? f_load(acc + h * head_dim) : f_load_n(acc + h * head_dim, n);
-    for (int64_t s = 0; s < S; ++s) {
-        const uint8_t* at = v + size_t(s) * bytes;
-        const f32x16 row = n == 16 ? Row::widen(at, d) : Row::widen_n(at, d, n);
-        for (int h = 0; h < Heads; ++h) sum[h] = f_fma(f_set(p[h * ld + s]), row, sum[h]);
+        for (int j = 0; j < Sums; ++j)
+            for (int h = 0; h < Heads; ++h) all[first + j][h] = acc[j][h];
     }
     for (int h = 0; h < Heads; ++h) {
-        if (n == 16)
-            f_store(acc + h * head_dim, sum[h]);
+        const f32x16 sum = f_add(f_add(all[0][h], all[2][h]), f_add(all[1][h], all[3][h]));
+        const f32x16 scaled = f_mul(sum, f_set(scale));
+        if (S == HEARTH_KV_KEYS)
+            f_store(scores + h * ld, scaled);
         else
-            f_store_n(acc + h * head_dim, sum[h], n);
+            f_store_n(scores + h * ld, scaled, S);
     }
 }
 
-template <class Row, int Heads>
+template <class Rows>
+void kv_scores(float* scores, int64_t ld, const float* q, int64_t G, const void* block, int64_t S,
+               int64_t head_dim, float scale) {
+    int64_t g = 0;
+    const auto tile = [&]<int Heads, int Sums>() {
+        for (; g + Heads <= G; g += Heads)
+            score_tile<Rows, Heads, Sums>(scores + g * ld, ld, q + g * head_dim, block, S, head_dim,
+                                          scale);
+    };
+    tile.template operator()<4, kScoreTogether>();
+    tile.template operator()<2, kScoreTogether>();
+    tile.template operator()<1, kScoreTogether>();
+}
+
+/* Parts * 16 (or, at the end, n) values of Heads heads, from value d of the rows on. */
+template <class Rows, int Heads, int Parts>
+inline void weigh_tile(float* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
+                       int64_t head_dim, int64_t d) {
+    const size_t bytes = Rows::bytes(head_dim);
+    acc += d;
+    f32x16 sum[Heads][Parts];
+    for (int h = 0; h < Heads; ++h)
+        for (int i = 0; i < Parts; ++i) sum[h][i] = f_load(acc + h * head_dim + 16 * i);
+    for (int64_t s = 0; s < S; ++s) {
+        const uint8_t* row = v + size_t(s) * bytes;
+        f32x16 value[Parts];
+        for (int i = 0; i < Parts; ++i) value[i] = Rows::widen(row, d + 16 * i);
+        for (int h = 0; h < Heads; ++h) {
+            const f32x16 by = f_set(p[h * ld + s]);
+            for (int i = 0; i < Parts; ++i) sum[h][i] = f_fma(by, value[i], sum[h][i]);
+        }
+    }
+    for (int h = 0; h < Heads; ++h)
+        for (int i = 0; i < Parts; ++i) f_store(acc + h * head_dim + 16 * i, sum[h][i]);
+}
+
+template <class Rows, int Heads>
+inline void weigh_rest(float* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
+                       int64_t head_dim, int64_t d) {
+    const size_t bytes = Rows::bytes(head_dim);
+    const int64_t n = head_dim - d;
+    acc += d;
+    f32x16 sum[Heads];
+    for (int h = 0; h < Heads; ++h) sum[h] = f_load_n(acc + h * head_dim, n);
+    for (int64_t s = 0; s < S; ++s) {
+        const f32x16 value = Rows::widen_n(v + size_t(s) * bytes, d, n);
+        for (int h = 0; h < Heads; ++h) sum[h] = f_fma(f_set(p[h * ld + s]), value, sum[h]);
+    }
+    for (int h = 0; h < Heads; ++h) f_store_n(acc + h * head_dim, sum[h], n);
+}
+
+template <class Rows, int Heads>
 inline void weigh_heads(float* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
                         int64_t head_dim) {
     int64_t d = 0;
-    for (; d + 16 <= head_dim; d += 16) weigh_tile<Row, Heads>(acc, p, ld, v, S, head_dim, d, 16);
-    if (d < head_dim) weigh_tile<Row, Heads>(acc, p, ld, v, S, head_dim, d, head_dim - d);
+    for (; d + 16 * kWeighParts <= head_dim; d += 16 * kWeighParts)
+        weigh_tile<Rows, Heads, kWeighParts>(acc, p, ld, v, S, head_dim, d);
+    for (; d + 16 <= head_dim; d += 16) weigh_tile<Rows, Heads, 1>(acc, p, ld, v, S, head_dim, d);
+    if (d < head_dim) weigh_rest<Rows, Heads>(acc, p, ld, v, S, head_dim, d);
 }
 
-template <class Row>
+template <class Rows>
 void kv_weigh(float* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
               int64_t head_dim) {
     const uint8_t* rows = (const uint8_t*)v;
     int64_t g = 0;
     for (; g + 4 <= G; g += 4)
-        weigh_heads<Row, 4>(acc + g * head_dim, p + g * ld, ld, rows, S, head_dim);
-    for (; g < G; ++g) weigh_heads<Row, 1>(acc + g * head_dim, p + g * ld, ld, rows, S, head_dim);
+        weigh_heads<Rows, 4>(acc + g * head_dim, p + g * ld, ld, rows, S, head_dim);
+    for (; g < G; ++g) weigh_heads<Rows, 1>(acc + g * head_dim, p + g * ld, ld, rows, S, head_dim);
 }
 
 }  // namespace

@@ -62,16 +62,23 @@ typedef struct hearth_format {
 } hearth_format;
 
 /* Key/value element types: "f32", "f16", "bf16", "q8_0". */
+/* Keys of a block of the cache: they lie across, so that a vector holds one value of each. */
+#define HEARTH_KV_KEYS 16
+
+/* How one head's keys and values lie in the cache. Values are rows of head_dim; sixteen keys are a
+ * block of as many bytes as their rows would take. */
 typedef struct hearth_kv_type {
     const char* name;
     /* Bytes of one head's row of head_dim values, exactly. Requires: head_dim % block == 0. */
     size_t (*row_bytes)(int64_t head_dim);
     void (*store)(void* row, const float* x, int64_t head_dim);
+    /* Key number at of a block; the others stay. It holds the same values as a stored row. */
+    void (*store_key)(void* block, int64_t at, const float* x, int64_t head_dim);
     /* scores[g * ld + s] = scale * sum_d q[g, d] * k[s, d]
-     * for G query heads that share this KV head and S consecutive key rows. */
-    void (*scores)(float* scores, int64_t ld, const float* q, int64_t G, const void* k, int64_t S,
-                   int64_t head_dim, float scale);
-    /* acc[g, d] += sum_s p[g * ld + s] * v[s, d], s ascending. */
+     * for G query heads that share this KV head and the first S keys of a block. */
+    void (*scores)(float* scores, int64_t ld, const float* q, int64_t G, const void* block,
+                   int64_t S, int64_t head_dim, float scale);
+    /* acc[g, d] += sum_s p[g * ld + s] * v[s, d], s ascending, over S rows. */
     void (*weigh)(float* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
                   int64_t head_dim);
     int32_t block; /* values in a block: head_dim is a multiple of it */

@@ -52,6 +52,8 @@ inline constexpr std::int64_t kTileColumns = 32;
 
 // Query heads of one KV head that attention takes together; bounds its stack.
 inline constexpr std::int64_t kHeadsTogether = 8;
+// Sets of queries that a piece of the keys meets one after the other, so that it is fetched once.
+inline constexpr std::int64_t kSetsTogether = 16;
 // Pieces of attention between two meetings of the threads.
 inline constexpr std::int64_t kPartialsPerThread = 16;
 
@@ -206,7 +208,8 @@ class CpuDevice final : public Device {
     struct Partial {
         float *values, *sum, *max;
     };
-    void attend(const QuerySet& set, const CpuKvStore& kv, std::int64_t layer, float scale) const;
+    void attend(std::span<const QuerySet> sets, const CpuKvStore& kv, std::int64_t layer,
+                float scale) const;
     template <class SetOf>
     void attend_together(std::int64_t n_sets, const SetOf& set_of, std::int64_t n_keys,
                          const CpuKvStore& kv, std::int64_t layer, float scale);

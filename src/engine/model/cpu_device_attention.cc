@@ -1,4 +1,7 @@
 // The CPU device's attention: keys and values stored and read through the blocks of each slice.
+#include <algorithm>
+#include <array>
+
 #include "engine/model/cpu_device.h"
 
 namespace hearth::model {
@@ -43,16 +46,16 @@ void CpuDevice::store_kv(KvStore& kv, std::int64_t layer, Mat k, Mat v,
     const std::int64_t n_heads = store.shape().n_head_kv, head_dim = store.shape().head_dim;
     CHECK(k.rows == v.rows && k.cols == n_heads * head_dim && v.cols == k.cols);
     check_slices(slices, k.rows, store, layer);
-    const auto put = store.type().store;
+    const hearth_kv_type& type = store.type();
     for_rows(k.rows, 2 * k.cols, [&](std::int64_t i) {
         const Slice& slice = slice_of(slices, i);
         const std::int64_t pos = slice.pos + i - slice.row;
         const BlockId block = slice.blocks[pos / kBlockTokens];
         for (std::int64_t h = 0; h < n_heads; ++h) {
-            put(store.keys(layer, block, h, pos % kBlockTokens), k.data + i * k.ld + h * head_dim,
-                head_dim);
-            put(store.values(layer, block, h, pos % kBlockTokens), v.data + i * v.ld + h * head_dim,
-                head_dim);
+            type.store_key(store.keys(layer, block, h), pos % kBlockTokens,
+                           k.data + i * k.ld + h * head_dim, head_dim);
+            type.store(store.values(layer, block, h, pos % kBlockTokens),
+                       v.data + i * v.ld + h * head_dim, head_dim);
         }
     });
 }
@@ -72,7 +75,7 @@ void CpuDevice::attend_piece(const Partial& out, const QuerySet& set, const CpuK
     };
     for (std::int64_t s = 0; s < n; s += kBlockTokens)
         type.scores(scores + s, kAttentionPiece, set.q, n_heads,
-                    kv.keys(layer, block_at(s), set.head_kv, 0), std::min(kBlockTokens, n - s),
+                    kv.keys(layer, block_at(s), set.head_kv), std::min(kBlockTokens, n - s),
                     head_dim, scale);
     for (std::int64_t g = 0; g < n_heads; ++g) {
         out.max[g] = kernels_.max(scores + g * kAttentionPiece, n);
@@ -81,7 +84,7 @@ void CpuDevice::attend_piece(const Partial& out, const QuerySet& set, const CpuK
     std::fill_n(out.values, n_heads * head_dim, 0.0f);
     for (std::int64_t s = 0; s < n; s += kBlockTokens)
         type.weigh(out.values, scores + s, kAttentionPiece, n_heads,
-                   kv.values(layer, block_at(s), set.head_kv, 0), std::min(kBlockTokens, n - s),
+                   kv.values(layer, block_at(s), set.head_kv), std::min(kBlockTokens, n - s),
                    head_dim);
 }
 
@@ -109,19 +112,27 @@ void CpuDevice::finish(const QuerySet& set, const float* sum, std::int64_t head_
         kernels_.scale(set.out + g * head_dim, 1.0f / sum[g], head_dim);
 }
 
-// One set's pieces after each other, by the thread that is here.
-void CpuDevice::attend(const QuerySet& set, const CpuKvStore& kv, std::int64_t layer,
+// A few sets, by the thread that is here: a piece of the keys meets all of them while it is near.
+void CpuDevice::attend(std::span<const QuerySet> sets, const CpuKvStore& kv, std::int64_t layer,
                        float scale) const {
+    CHECK(sets.size() <= kSetsTogether);
     const std::int64_t head_dim = kv.shape().head_dim;
     alignas(64) float values[kHeadsTogether * kCpuHeadDimMax];
-    float sum[2][kHeadsTogether], max[2][kHeadsTogether];
-    const Partial all{set.out, sum[0], max[0]}, piece{values, sum[1], max[1]};
-    attend_piece(all, set, kv, layer, 0, scale);
-    for (std::int64_t begin = kAttentionPiece; begin < set.n_keys; begin += kAttentionPiece) {
-        attend_piece(piece, set, kv, layer, begin, scale);
-        merge(all, piece, set.n_heads, head_dim);
+    float sum[kSetsTogether + 1][kHeadsTogether], max[kSetsTogether + 1][kHeadsTogether];
+    const Partial piece{values, sum[kSetsTogether], max[kSetsTogether]};
+    const auto all = [&](std::size_t i) { return Partial{sets[i].out, sum[i], max[i]}; };
+    std::int64_t n_keys = 0;
+    for (std::size_t i = 0; i < sets.size(); ++i) {
+        attend_piece(all(i), sets[i], kv, layer, 0, scale);
+        n_keys = std::max(n_keys, sets[i].n_keys);
     }
-    finish(set, all.sum, head_dim);
+    for (std::int64_t begin = kAttentionPiece; begin < n_keys; begin += kAttentionPiece)
+        for (std::size_t i = 0; i < sets.size(); ++i) {
+            if (begin >= sets[i].n_keys) continue;
+            attend_piece(piece, sets[i], kv, layer, begin, scale);
+            merge(all(i), piece, sets[i].n_heads, head_dim);
+        }
+    for (std::size_t i = 0; i < sets.size(); ++i) finish(sets[i], sum[i], head_dim);
 }
 
 // Few sets with many keys: threads share the pieces. A window of pieces goes into the partials,
@@ -163,7 +174,8 @@ void CpuDevice::attend_together(std::int64_t n_sets, const SetOf& set_of, std::i
     }
 }
 
-// Cost: each row reads its keys and values once for every kHeadsTogether query heads of a KV head.
+// Cost: a group of sets, up to kSetsTogether rows of one KV head, reads its keys and values once
+// from beyond the nearest caches.
 void CpuDevice::attention(Mat out, Mat q, const KvStore& kv, std::int64_t layer,
                           std::span<const Slice> slices, float scale) {
     const CpuKvStore& store = own(kv);
@@ -194,8 +206,17 @@ void CpuDevice::attention(Mat out, Mat q, const KvStore& kv, std::int64_t layer,
     if (n_keys_most > kAttentionPiece && n_sets < kPartsPerThread * pool_.n_threads() &&
         2 * n_sets <= n_partials(head_dim))
         return attend_together(n_sets, set_of, n_keys_most, store, layer, scale);
-    for_rows(n_sets, n_keys_all * 2 * n_group * head_dim / std::max<std::int64_t>(1, q.rows),
-             [&](std::int64_t i) { attend(set_of(i), store, layer, scale); });
+    const std::int64_t n_together =
+        std::clamp<std::int64_t>(n_sets / (kPartsPerThread * pool_.n_threads()), 1, kSetsTogether);
+    const std::int64_t set_ops =
+        n_keys_all * 2 * n_group * head_dim / std::max<std::int64_t>(1, q.rows);
+    for_rows(ceil_div(n_sets, n_together), set_ops * n_together, [&](std::int64_t group) {
+        std::array<QuerySet, kSetsTogether> sets;
+        const std::int64_t first = group * n_together;
+        const std::int64_t n = std::min(n_together, n_sets - first);
+        for (std::int64_t i = 0; i < n; ++i) sets[std::size_t(i)] = set_of(first + i);
+        attend(std::span(sets).first(std::size_t(n)), store, layer, scale);
+    });
 }
 
 }  // namespace hearth::model

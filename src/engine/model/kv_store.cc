@@ -49,11 +49,10 @@ Result<std::unique_ptr<KvStore>> CpuKvStore::make(const hearth_kernels& kernels,
     kv->shape_ = shape;
     HEARTH_TRY(kv->row_bytes_, row_bytes(kernels, shape.type, shape.head_dim));
     kv->type_ = hearth_kv_type_find(&kernels, shape.type.c_str());
-    std::size_t block = kv->row_bytes_ * 2 * std::size_t(kBlockTokens), all = 0;
-    bool fits = multiply(block, shape.n_head_kv);
-    all = kv->block_bytes_ = block;
-    fits = fits && multiply(all, shape.n_layer) && multiply(all, shape.n_block) &&
-           all <= std::size_t(PTRDIFF_MAX) && shape.n_block <= INT32_MAX;
+    std::size_t all = kv->row_bytes_ * 2 * std::size_t(kBlockTokens);
+    const bool fits = multiply(all, shape.n_head_kv) && multiply(all, shape.n_layer) &&
+                      multiply(all, shape.n_block) && all <= std::size_t(PTRDIFF_MAX) &&
+                      shape.n_block <= INT32_MAX;
     if (!fits)
         return fail(ErrorKind::invalid_request,
                     format("KV cache of {} layers, {} heads, {} blocks is empty or too large",

@@ -14,7 +14,7 @@
 namespace hearth::model {
 
 // Changes only when the order of some sum can change; recorded with every reproducible answer.
-inline constexpr int kNumericsId = 1;
+inline constexpr int kNumericsId = 2;
 
 // Where a model's bytes come from: a path to map, or bytes that live as long as the program
 // (`demo`).
@@ -22,6 +22,7 @@ struct ModelSource {
     std::string name;  // what the user calls it
     std::string path;  // empty: use bytes; of a model in parts, the first
     std::span<const std::byte> bytes;
+    OpenFile open_file = MappedFile::open_regular;  // of the path, and of a model's other parts
 };
 
 struct ModelInfo {

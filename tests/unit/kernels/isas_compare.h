@@ -77,8 +77,11 @@ inline std::vector<float> run_attention(const hearth_kv_type& type, ByteSource s
     std::vector<std::uint8_t> rows(type.row_bytes(dim) * std::size_t(keys));
     for (std::int64_t s = 0; s < keys; ++s)
         type.store(rows.data() + std::size_t(s) * type.row_bytes(dim), x.data() + s * dim, dim);
+    std::vector<std::uint8_t> block(type.row_bytes(dim) * HEARTH_KV_KEYS);
+    for (std::int64_t s = 0; s < keys; ++s)
+        type.store_key(block.data(), s, x.data() + s * dim, dim);
     std::vector<float> scores(std::size_t(group * 16), 0.0f), sums = q;
-    type.scores(scores.data(), 16, q.data(), group, rows.data(), keys, dim, 0.125f);
+    type.scores(scores.data(), 16, q.data(), group, block.data(), keys, dim, 0.125f);
     const std::vector<float> p = source.numbers(group * 16);
     type.weigh(sums.data(), p.data(), 16, group, rows.data(), keys, dim);
     scores.insert(scores.end(), sums.begin(), sums.end());

@@ -8,6 +8,7 @@ const hearth_kv_type kv_bf16 = {
     "bf16",
     kv_plain<bf16>::bytes,
     float_encode<bf16>,
+    kv_plain<bf16>::store_key,
     kv_scores<kv_plain<bf16>>,
     kv_weigh<kv_plain<bf16>>,
     1,

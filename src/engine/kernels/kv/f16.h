@@ -8,6 +8,7 @@ const hearth_kv_type kv_f16 = {
     "f16",
     kv_plain<uint16_t>::bytes,
     float_encode<uint16_t>,
+    kv_plain<uint16_t>::store_key,
     kv_scores<kv_plain<uint16_t>>,
     kv_weigh<kv_plain<uint16_t>>,
     1,

@@ -3,6 +3,8 @@
  *   bytes 0..1    d    f16 scale, max|x| / 127
  *   bytes 2..33   q    int8; value j is d * q[j], exact in f32 (11 and 8 bits)
  *
+ * Of sixteen keys the same lies across, scales first: 32 bytes and 512 for each 32 values.
+ *
  * q is quantized as activations are (act_q8.h): by the f32 scale, to nearest even, and a block with
  * an infinity or NaN gets d = NaN. Error of a value: half a step and the scale's rounding, 127
  * times 2^-11 of a step: |x - d q| <= 0.57 max|x| / 127 where d is a normal f16 (max|x| >= 0.0078).
@@ -21,6 +23,14 @@ struct kv_q8_block {
 };
 static_assert(sizeof(kv_q8_block) == 34, "rows of blocks are packed");
 
+/* A row's blocks number b of sixteen keys: their scales, then each value of all of them. */
+struct kv_q8_across {
+    uint16_t d[HEARTH_KV_KEYS];
+    int8_t q[32][HEARTH_KV_KEYS];
+};
+static_assert(sizeof(kv_q8_across) == HEARTH_KV_KEYS * sizeof(kv_q8_block),
+              "as many bytes as rows");
+
 /* A row's values from d on; sixteen never straddle a block. */
 struct kv_q8 {
     static size_t bytes(int64_t head_dim) { return size_t(head_dim / 32) * sizeof(kv_q8_block); }
@@ -30,6 +40,10 @@ struct kv_q8 {
     }
     /* Never called: rows are multiples of 32. */
     static f32x16 widen_n(const void* row, int64_t d, int64_t) { return widen(row, d); }
+    static f32x16 across(const void* keys, int64_t d) {
+        const kv_q8_across* block = (const kv_q8_across*)keys + d / 32;
+        return f_mul(f_load_h(block->d), f_load_i8(block->q[d % 32]));
+    }
 };
 
 void kv_q8_0_store(void* row, const float* x, int64_t head_dim) {
@@ -42,8 +56,18 @@ void kv_q8_0_store(void* row, const float* x, int64_t head_dim) {
     }
 }
 
+void kv_q8_0_store_key(void* keys, int64_t at, const float* x, int64_t head_dim) {
+    kv_q8_across* blocks = (kv_q8_across*)keys;
+    for (int64_t b = 0; b < head_dim / 32; ++b) {
+        act_q8 a;
+        act_q8_block(&a, x + b * 32);
+        blocks[b].d[at] = half_of(a.d);
+        for (int i = 0; i < 32; ++i) blocks[b].q[i][at] = a.q[i];
+    }
+}
+
 const hearth_kv_type kv_q8_0 = {
-    "q8_0", kv_q8::bytes, kv_q8_0_store, kv_scores<kv_q8>, kv_weigh<kv_q8>, 32,
+    "q8_0", kv_q8::bytes, kv_q8_0_store, kv_q8_0_store_key, kv_scores<kv_q8>, kv_weigh<kv_q8>, 32,
 };
 
 }  // namespace
