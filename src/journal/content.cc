@@ -214,7 +214,8 @@ Status ContentStore::each(
 }
 
 Result<KeptBody> ContentStore::keep(BodyKind kind, std::string_view request_id,
-                                    std::int64_t wall_ns, std::string_view plain) {
+                                    std::int64_t wall_ns, std::string_view plain,
+                                    std::optional<std::int64_t> after) {
     if (plain.size() > kBodyBytes)
         return fail(ErrorKind::invalid_request,
                     format("it has {} bytes, the limit is {}", plain.size(), kBodyBytes));
@@ -226,6 +227,10 @@ Result<KeptBody> ContentStore::keep(BodyKind kind, std::string_view request_id,
     const std::string key = random_bytes(kSealKeyBytes);
     const std::string sealed = seal(key, about(request_id, kind), plain);
     HEARTH_TRY(const Lock lock, Lock::take(keys_, keys_path_));
+    if (after) {
+        HEARTH_TRY(const bool there, is_there(*after, request_id));
+        if (!there) return fail(ErrorKind::cancelled, "erased");
+    }
     HEARTH_TRY(const std::int64_t offset, size_of(bodies_, bodies_path_));
     if (Status written = write_at(bodies_, sealed, offset, bodies_path_); !written) {
         if (::ftruncate(bodies_.get(), offset) != 0) return io_error("shorten", bodies_path_);
@@ -239,9 +244,10 @@ Result<KeptBody> ContentStore::keep(BodyKind kind, std::string_view request_id,
     record.replace(32, key.size(), key);
     record.replace(kIdAt, request_id.size(), request_id);
     HEARTH_TRY(const std::int64_t n_bytes, size_of(keys_, keys_path_));
-    HEARTH_CHECK_OK(put(std::max<std::int64_t>(1, n_bytes / kRecordSize), record));
+    const std::int64_t place = std::max<std::int64_t>(1, n_bytes / kRecordSize);
+    HEARTH_CHECK_OK(put(place, record));
     unsynced_ = true;
-    return KeptBody{audit::hex_of(audit::sha256(sealed)), std::int64_t(sealed.size())};
+    return KeptBody{audit::hex_of(audit::sha256(sealed)), std::int64_t(sealed.size()), place};
 }
 
 Status ContentStore::sync() {
@@ -286,6 +292,14 @@ Result<std::int64_t> ContentStore::count(const ErasureRange& range) {
     return n;
 }
 
+// Another request's body may have taken the place of one that was erased.
+Result<bool> ContentStore::is_there(std::int64_t place, std::string_view request_id) {
+    HEARTH_TRY(const std::string record,
+               read_at(keys_, kRecordSize, place * kRecordSize, keys_path_));
+    return std::int64_t(record.size()) == kRecordSize && number_at(record, 0) != 0 &&
+           id_at(record) == request_id;
+}
+
 Result<std::optional<ErasureRange>> ContentStore::pending() {
     HEARTH_TRY(const std::string header, read_at(keys_, kRecordSize, 0, keys_path_));
     if (std::int64_t(header.size()) < kRecordSize || number_at(header, 24) == 0)
@@ -295,6 +309,18 @@ Result<std::optional<ErasureRange>> ContentStore::pending() {
 
 Result<std::int64_t> ContentStore::erase(const ErasureRange& range, const Record& record) {
     HEARTH_TRY(const Lock lock, Lock::take(keys_, keys_path_));
+    return erase_locked(range, record);
+}
+
+Result<std::optional<std::int64_t>> ContentStore::erase_if_free(const ErasureRange& range,
+                                                                const Record& record) {
+    const auto lock = Lock::try_take(keys_);
+    if (!lock) return std::optional<std::int64_t>();
+    HEARTH_TRY(const std::int64_t n, erase_locked(range, record));
+    return std::optional(n);
+}
+
+Result<std::int64_t> ContentStore::erase_locked(const ErasureRange& range, const Record& record) {
     HEARTH_TRY(const auto unfinished, pending());
     if (unfinished)
         return fail(ErrorKind::overloaded,

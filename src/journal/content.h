@@ -43,6 +43,7 @@ const char* name_of(BodyKind kind);
 struct KeptBody {
     std::string sha256;        // of the ciphertext, hex
     std::int64_t n_bytes = 0;  // of the ciphertext
+    std::int64_t place = 0;    // of its record
 };
 struct Body {
     BodyKind kind = BodyKind::prompt;
@@ -69,9 +70,11 @@ class ContentStore {
     static Result<std::unique_ptr<ContentStore>> open(const std::string& folder,
                                                       const std::string& keys_folder, Mode mode);
 
-    // Errors: invalid_request for a text past kBodyBytes or an id past kBodyIdBytes.
+    // after: the place of an earlier body of this request. Where that was erased meanwhile, so would
+    // this one have been. Errors: invalid_request for a text past kBodyBytes or an id past
+    // kBodyIdBytes; cancelled for one whose earlier body was erased.
     Result<KeptBody> keep(BodyKind kind, std::string_view request_id, std::int64_t wall_ns,
-                          std::string_view plain);
+                          std::string_view plain, std::optional<std::int64_t> after = {});
     // Makes what was kept safe against power loss; nothing where there is nothing new.
     Status sync();
 
@@ -83,6 +86,9 @@ class ContentStore {
     // erasure before it began. Returns how many. Nobody else keeps or erases meanwhile.
     using Record = std::function<Status(const ErasureRange&, std::int64_t n)>;
     Result<std::int64_t> erase(const ErasureRange& range, const Record& record);
+    // The same; nothing where another is at work in the files, for who must not wait for it.
+    Result<std::optional<std::int64_t>> erase_if_free(const ErasureRange& range,
+                                                      const Record& record);
     // What an end cut off. Nothing where there is none, or where its process is still at work.
     Result<std::optional<std::int64_t>> finish_erasure(const Record& record);
 
@@ -93,6 +99,8 @@ class ContentStore {
     Status each(const std::function<Status(std::int64_t index, const Entry& entry)>& take);
     Status put(std::int64_t index, std::string_view bytes);
     Result<std::optional<ErasureRange>> pending();
+    Result<bool> is_there(std::int64_t place, std::string_view request_id);
+    Result<std::int64_t> erase_locked(const ErasureRange& range, const Record& record);
     Status erase_now(const ErasureRange& range);
     void free_body(const Entry& entry);
 

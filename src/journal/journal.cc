@@ -25,6 +25,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -110,6 +111,8 @@ class ThreadedJournal final : public Journal {
     void keep_body(Item& item);
     Result<ContentStore*> content();
     void finish_erasure();
+    void erase_content(std::int64_t before_wall_ns);
+    Status record_erasure(const ErasureRange& range, std::int64_t n, bool taken_up);
     void sync_content();
     void keep_house();
     void keep_files();
@@ -128,6 +131,7 @@ class ThreadedJournal final : public Journal {
     // Owned by the journal thread.
     std::unique_ptr<Writer> writer_;
     std::unique_ptr<ContentStore> content_;  // from the first body on
+    std::map<std::string, std::int64_t> prompts_;  // of requests that run: where theirs are kept
     std::optional<Steady::time_point> sync_due_, checkpoint_due_, seal_due_;
     Steady::time_point heartbeat_due_, retire_due_;
     std::int64_t n_unsealed_ = 0;  // records since the last checkpoint was asked for
@@ -251,6 +255,8 @@ void ThreadedJournal::write(std::vector<Item> batch) {
     std::vector<Status> outcomes(batch.size());
     for (std::size_t i = 0; i < batch.size(); ++i) {
         keep_body(batch[i]);
+        if (const auto* outcome = std::get_if<OutcomeRecord>(&batch[i].record))
+            prompts_.erase(outcome->request_id);
         Result<Row> row = to_row(batch[i].record);
         if (row)
             rows.push_back({batch[i].wall_ns, std::move(*row)});
@@ -295,7 +301,8 @@ void ThreadedJournal::write(std::vector<Item> batch) {
 }
 
 // Before the record becomes a row: the text goes into a file of its own, and the entry says which
-// ciphertext it is. A text that cannot be kept does not hold up the request: the entry says so.
+// ciphertext it is. A text that cannot be kept does not hold up the request: the entry says so. An
+// answer follows its prompt: where that was erased while the request ran, it is not kept.
 void ThreadedJournal::keep_body(Item& item) {
     BodyRecord* const body = body_of(item.record);
     if (!body || (body->text.empty() && body->not_kept.empty())) return;
@@ -306,14 +313,19 @@ void ThreadedJournal::keep_body(Item& item) {
         const std::string& id =
             decision ? decision->request_id : std::get<OutcomeRecord>(item.record).request_id;
         auto store = content();
+        const auto prompt = prompts_.find(id);
+        const auto after =
+            prompt == prompts_.end() ? std::nullopt : std::optional(prompt->second);
         auto kept = store ? (*store)->keep(decision ? BodyKind::prompt : BodyKind::answer, id,
-                                           item.wall_ns, body->text)
+                                           item.wall_ns, body->text, after)
                           : Result<KeptBody>(std::unexpected(store.error()));
         if (kept) {
+            if (decision) prompts_[id] = kept->place;
             w.field("sha256", kept->sha256).field("n_bytes", kept->n_bytes);
         } else {
             body->not_kept = kept.error().message;
-            if (kept.error().kind != ErrorKind::invalid_request)
+            if (kept.error().kind != ErrorKind::invalid_request &&
+                kept.error().kind != ErrorKind::cancelled)
                 log_error("content_not_kept", {{"request", id}, {"error", body->not_kept}});
         }
     }
@@ -345,22 +357,46 @@ void ThreadedJournal::finish_erasure() {
             log_error("content_not_read", {{"error", store.error().message}});
         return;
     }
-    const auto record = [this](const ErasureRange& range, std::int64_t n) -> Status {
-        std::int64_t wall_ns = 0;
-        {
-            const std::lock_guard lock(mutex_);
-            wall_ns = stamp();
-        }
-        HEARTH_TRY(Row row, to_row(erasure_record("journal", range, n, true)));
-        const StampedRow stamped{wall_ns, std::move(row)};
-        HEARTH_CHECK_OK(writer_->write(std::span(&stamped, 1)));
-        return writer_->sync();
-    };
-    const auto finished = (*store)->finish_erasure(record);
+    const auto finished =
+        (*store)->finish_erasure([this](const ErasureRange& range, std::int64_t n) {
+            return record_erasure(range, n, true);
+        });
     if (!finished)
         log_error("erasure_not_finished", {{"error", finished.error().message}});
     else if (*finished)
         log_warn("erasure_finished", {{"n", **finished}});
+}
+
+Status ThreadedJournal::record_erasure(const ErasureRange& range, std::int64_t n, bool taken_up) {
+    std::int64_t wall_ns = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        wall_ns = stamp();
+    }
+    HEARTH_TRY(Row row, to_row(erasure_record("journal", range, n, taken_up)));
+    const StampedRow stamped{wall_ns, std::move(row)};
+    HEARTH_CHECK_OK(writer_->write(std::span(&stamped, 1)));
+    return writer_->sync();
+}
+
+// Texts are kept no longer than entries.
+void ThreadedJournal::erase_content(std::int64_t before_wall_ns) {
+    auto store = ContentStore::open(options_.folder, keys_folder_of(options_),
+                                    ContentStore::Mode::existing);
+    if (!store) {
+        if (store.error().kind != ErrorKind::not_found)
+            log_error("content_not_read", {{"error", store.error().message}});
+        return;
+    }
+    const auto erased = (*store)->erase_if_free(
+        {.request_id = {}, .before_wall_ns = before_wall_ns},
+        [this](const ErasureRange& range, std::int64_t n) {
+            return record_erasure(range, n, false);
+        });
+    if (!erased)
+        log_error("content_not_erased", {{"error", erased.error().message}});
+    else if (*erased && **erased > 0)
+        log_info("content_erased", {{"n", **erased}});
 }
 
 // Syncs and checkpoints that are due. Their failures lose nothing that is written; they are logged.
@@ -483,8 +519,10 @@ void ThreadedJournal::keep_files() {
     if (Steady::now() < retire_due_) return;
     retire_due_ = Steady::now() + std::chrono::milliseconds(kRetireMs);
     if (options_.keep_ns <= 0) return;
-    if (const Status retired = writer_->retire(clock_.wall_ns() - options_.keep_ns); !retired)
+    const std::int64_t before_wall_ns = clock_.wall_ns() - options_.keep_ns;
+    if (const Status retired = writer_->retire(before_wall_ns); !retired)
         log_error("journal_not_retired", {{"error", retired.error().message}});
+    erase_content(before_wall_ns);
 }
 
 }  // namespace

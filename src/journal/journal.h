@@ -102,7 +102,8 @@ struct JournalOptions {
     // Requests ended so far, counted apart from the journal, each after its outcome was appended.
     std::function<std::int64_t()> n_served = nullptr;
     std::int64_t rotate_bytes = 0;  // a file past this is left and another begun; 0: never
-    std::int64_t keep_ns = 0;       // files whose newest entry is older are deleted; 0: never
+    // Files whose newest entry is older are deleted, and texts that are older erased; 0: never.
+    std::int64_t keep_ns = 0;
 };
 
 class Journal {

@@ -10,6 +10,7 @@
 
 #include "audit/hash.h"
 #include "audit/run.h"
+#include "base/clock.h"
 #include "base/crypto.h"
 #include "base/file.h"
 #include "journal/limits.h"
@@ -284,6 +285,84 @@ TEST(Content, an_erasure_that_was_cut_off_is_recorded_and_finished_at_the_next_s
     ASSERT_TRUE(folder.journal()->flush());
     EXPECT_EQ(folder.records("content.erased").size(), 1u);  // once
     EXPECT_TRUE(folder.verified());
+}
+
+// Whoever has a request erased while it runs means its answer, too.
+TEST(Content, an_answer_is_not_kept_once_its_prompt_was_erased) {
+    const Folder folder;
+    const auto journal = folder.journal();
+    const auto decide = [&](const char* id) {
+        DecisionRecord decision;
+        decision.request_id = id;
+        decision.body.text = "prompt";
+        journal->append(std::move(decision), nullptr);
+        EXPECT_TRUE(journal->flush());
+    };
+    const auto end = [&](const char* id) {
+        OutcomeRecord outcome;
+        outcome.request_id = id;
+        outcome.body.text = std::string(kCanary);
+        journal->append(std::move(outcome));
+        EXPECT_TRUE(journal->flush());
+    };
+    decide("req-1");
+    const auto erased = folder.store()->erase({.request_id = "req-1"}, no_record);
+    EXPECT_EQ(*erased, 1);
+    decide("req-2");  // its prompt lies where that of req-1 lay
+    end("req-1");
+    end("req-2");
+    EXPECT_TRUE(folder.store()->read("req-1")->empty());
+    EXPECT_EQ(folder.store()->read("req-2")->size(), 2u);
+    const auto outcomes = folder.records("outcome");
+    ASSERT_EQ(outcomes.size(), 2u);
+    EXPECT_EQ(outcomes[0]["body"]["not_kept"], "erased");
+    EXPECT_TRUE(outcomes[1]["body"].contains("sha256"));
+}
+
+TEST(Content, texts_are_kept_no_longer_than_entries_and_their_end_is_on_record) {
+    const Folder folder;
+    ManualClock clock;
+    const auto journal_at = [&](std::int64_t wall_ns) {
+        clock.now_ns = wall_ns;
+        auto opened = Journal::open(
+            {.folder = folder.path, .sync = Sync::none, .keep_ns = 50 * kNsPerS}, clock);
+        EXPECT_TRUE(opened) << opened.error().message;
+        return std::move(*opened);
+    };
+    const auto ask = [&](std::int64_t wall_ns, const char* id) {
+        const auto journal = journal_at(wall_ns);
+        DecisionRecord decision;
+        decision.request_id = id;
+        decision.body.text = "prompt";
+        journal->append(std::move(decision), nullptr);
+        EXPECT_TRUE(journal->flush());
+    };
+    ask(1000 * kNsPerS, "old");
+    ask(1040 * kNsPerS, "young");
+    EXPECT_EQ(folder.store()->read("old")->size(), 1u);
+    ask(1060 * kNsPerS, "new");
+    EXPECT_TRUE(folder.store()->read("old")->empty());
+    EXPECT_EQ(folder.store()->read("young")->size(), 1u);
+    const auto events = folder.records("content.erased");
+    ASSERT_EQ(events.size(), 1u);
+    EXPECT_EQ(events[0]["actor"], "journal");
+    EXPECT_EQ(events[0]["detail"]["n_bodies"], 1);
+    EXPECT_TRUE(folder.verified());
+}
+
+// Another erasure holds the lock while this journal looks for what is too old.
+TEST(Content, retention_waits_for_nobody) {
+    const Folder folder;
+    folder.ask("req-1", "one", "two");
+    const auto erased =
+        folder.store()->erase({.request_id = "req-1"}, [&](const auto& range, std::int64_t n) {
+            const auto journal = Journal::open(
+                {.folder = folder.path, .sync = Sync::none, .keep_ns = 1});
+            (*journal)->append(erasure_record("terminal", range, n));
+            return (*journal)->flush();
+        });
+    EXPECT_EQ(*erased, 2);
+    EXPECT_EQ(folder.records("content.erased").size(), 1u);
 }
 
 TEST(Content, a_request_without_a_text_leaves_no_file) {
