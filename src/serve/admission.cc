@@ -145,7 +145,7 @@ std::optional<net::HttpResponse> refusal_of_caller(const net::HttpRequest& head,
     // A stranger does not even learn which routes there are.
     if (!entry) return unauthorized(head.path, entry.error());
     if (auto refusal = refusal_of_route(head, rules, n_open)) return refusal;
-    if (Status ok = Gate::may_enter(entry->caller, head); !ok)
+    if (Status ok = gate.may_enter(entry->caller, head); !ok)
         return error_response(head.path, ok.error());
     admitted.caller = std::move(entry->caller);
     if (!route_of(head.path) || !admitted.caller.has_key()) return std::nullopt;

@@ -98,36 +98,46 @@ bool role_may(Role role, std::string_view method, std::string_view path) {
     return role == Role::admin;
 }
 
-Gate::Failures& Gate::failures_of(const std::string& address, std::int64_t now_s) {
-    if (const auto it = failures_.find(address); it != failures_.end()) return it->second;
+Gate::Failures& Gate::failures_of(const std::string& actor, std::int64_t now_s) {
+    if (const auto it = failures_.find(actor); it != failures_.end()) return it->second;
     if (failures_.size() >= kAuthPeersMax) {
         // Whoever failed longest ago is forgotten first. A walk over all, once per new stranger.
         const auto oldest = std::ranges::min_element(
             failures_, {}, [](const auto& entry) { return entry.second.newest_s; });
         failures_.erase(oldest);
     }
-    Failures& failures = failures_[address];
+    Failures& failures = failures_[actor];
     failures.newest_s = now_s;
     return failures;
 }
 
-// One event per peer and minute, with how many there were since the last.
-Error Gate::failed(const net::HttpRequest& head, Error why) {
-    ++n_failures_;
-    const std::int64_t now_ns = clock_.mono_ns() + 6000 * kNsPerS;
-    const std::int64_t now_s = now_ns / kNsPerS;
-    const std::string address = address_of(head.peer);
-    Failures& failures = failures_of(address, now_s);
+// Never near 0, which stands for "not told yet".
+std::int64_t Gate::now_ns() const {
+    return clock_.mono_ns() + 6000 * kNsPerS;
+}
+
+// One event per actor and minute, with how many there were since the last.
+void Gate::tell(const char* event, const std::string& actor, const net::HttpRequest& head,
+                const std::string& why) {
+    const std::int64_t now_s = now_ns() / kNsPerS;
+    Failures& failures = failures_of(actor, now_s);
     failures.newest_s = now_s;
     ++failures.n_untold;
-    if (on_event && (failures.told_s == 0 || now_s - failures.told_s >= 60)) {
-        JsonWriter out;
-        out.begin_object().field("peer", address).field("why", why.message);
-        out.field("n", failures.n_untold).end_object();
-        on_event({"auth.failed", address, out.take()});
-        failures.told_s = now_s;
-        failures.n_untold = 0;
-    }
+    if (!on_event || (failures.told_s != 0 && now_s - failures.told_s < 60)) return;
+    JsonWriter out;
+    out.begin_object().field("peer", address_of(head.peer)).field("why", why);
+    out.field("n", failures.n_untold).end_object();
+    on_event({event, actor, out.take()});
+    failures.told_s = now_s;
+    failures.n_untold = 0;
+}
+
+Error Gate::failed(const net::HttpRequest& head, Error why) {
+    ++n_failures_;
+    const std::int64_t now_ns = this->now_ns(), now_s = now_ns / kNsPerS;
+    const std::string address = address_of(head.peer);
+    tell("auth.failed", address, head, why.message);
+    Failures& failures = failures_of(address, now_s);
     if (failures.window.sum(now_s) < kAuthFailuresMinute) {
         failures.window.add(now_s, 1);
         return why;
@@ -158,17 +168,17 @@ Result<Gate::Entry> Gate::caller_of(const net::HttpRequest& head) {
 }
 
 Status Gate::may_enter(const Caller& caller, const net::HttpRequest& head) {
-    if (!role_may(caller.role, head.method, head.path)) {
-        const char* hint = caller.has_key() ? "" : "; make keys with `hearth keys create`";
-        return fail(ErrorKind::forbidden_by_policy,
-                    format("{} {} is not for the role {}{}", head.method,
-                           std::string_view(head.path).substr(0, 100), name_of(caller.role), hint));
-    }
+    const std::string_view path = std::string_view(head.path).substr(0, 100);
+    std::string why;
+    if (!role_may(caller.role, head.method, head.path))
+        why = format("{} {} is not for the role {}{}", head.method, path, name_of(caller.role),
+                     caller.has_key() ? "" : "; make keys with `hearth keys create`");
     // A key for some routes may always ask how it stands.
-    if (caller.scopes.allows_route(head.path) || head.path == "/v1/hearth/usage") return {};
-    return fail(ErrorKind::forbidden_by_policy,
-                format("key {} may not use {}: its routes do not name it", caller.key_id,
-                       std::string_view(head.path).substr(0, 100)));
+    else if (!caller.scopes.allows_route(head.path) && head.path != "/v1/hearth/usage")
+        why = format("key {} may not use {}: its routes do not name it", caller.key_id, path);
+    if (why.empty()) return {};
+    tell("auth.refused", caller.has_key() ? caller.key_id : address_of(head.peer), head, why);
+    return fail(ErrorKind::forbidden_by_policy, std::move(why));
 }
 
 void Gate::print(std::string& out) const {

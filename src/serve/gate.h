@@ -54,8 +54,9 @@ class Gate {
     // Errors: unauthorized; over_quota after too many failures; internal where the store cannot be
     // read.
     Result<Entry> caller_of(const net::HttpRequest& head);
-    // Errors: forbidden_by_policy that names the role or the scope that is missing.
-    static Status may_enter(const Caller& caller, const net::HttpRequest& head);
+    // A refusal is on record, at most one a minute and key. Errors: forbidden_by_policy that names
+    // the role or the scope that is missing.
+    Status may_enter(const Caller& caller, const net::HttpRequest& head);
 
     KeyStore& keys() { return keys_; }
     Quota& quota() { return quota_; }
@@ -65,17 +66,20 @@ class Gate {
 
   private:
     struct Failures {
-        MinuteWindow window;
+        MinuteWindow window;  // of addresses
         std::int64_t newest_s = 0, told_s = 0, n_untold = 0;
     };
     Error failed(const net::HttpRequest& head, Error why);
-    Failures& failures_of(const std::string& address, std::int64_t now_s);
+    Failures& failures_of(const std::string& actor, std::int64_t now_s);
+    std::int64_t now_ns() const;
+    void tell(const char* event, const std::string& actor, const net::HttpRequest& head,
+              const std::string& why);
 
     KeyStore& keys_;
     Quota& quota_;
     const Clock& clock_;
     bool ever_required_ = false;
-    std::unordered_map<std::string, Failures> failures_;
+    std::unordered_map<std::string, Failures> failures_;  // by address, or id of a key
     std::atomic<std::int64_t> n_failures_ = 0;
 };
 

@@ -134,6 +134,23 @@ TEST(Gate, a_scope_of_routes_is_refused_by_name) {
     EXPECT_NE(refused.response.body.find("its routes do not name it"), std::string::npos);
 }
 
+TEST(Gate, a_refused_caller_is_on_record_once_a_minute) {
+    Rig rig;
+    const std::string token = rig.make({.name = "k", .routes = {"/v1/models*"}});
+    EXPECT_EQ(rig.bearer("GET", "/v1/models", token), 0);
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(rig.bearer("POST", kChat, token), 403);
+    EXPECT_EQ(rig.bearer("GET", "/metrics", token), 403);
+    ASSERT_EQ(rig.events.size(), 1u);
+    EXPECT_EQ(rig.events[0].event, "auth.refused");
+    EXPECT_EQ(rig.events[0].actor, rig.store.current().value()->file.keys[0].id);
+    rig.clock.now_ns += 61 * kNsPerS;
+    EXPECT_EQ(rig.bearer("GET", "/metrics", token), 403);
+    ASSERT_EQ(rig.events.size(), 2u);
+    const Json detail = parse_json(rig.events[1].json).value();
+    EXPECT_EQ(detail["n"], 4);  // three that were not told, and this one
+    EXPECT_EQ(detail["why"], "GET /metrics is not for the role user");
+}
+
 TEST(Gate, what_a_key_has_used_up_is_429_with_the_seconds_to_wait) {
     Rig rig;
     const std::string token = rig.make({.name = "k", .limits = {"2"}});
