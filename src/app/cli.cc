@@ -86,6 +86,11 @@ class Builder {
         }
     }
 
+    // For commands that read models.
+    void opens_models(Command* c) {
+        c->parse_complete_callback([this] { in_->opens_models = true; });
+    }
+
     template <class T>
     CLI::Option* flag(Command* c, const std::string& names, T& to, const char* help) {
         CLI::Option* option = c->add_option(names, to, help);
@@ -105,6 +110,7 @@ class Builder {
         Command* c =
             command(&app_, "run", "chat with a model in the terminal, or answer one prompt",
                     [args](Context& context) { return run_command(context, *args); });
+        opens_models(c);
         c->preparse_callback([this, args](std::size_t) {
             in_->prepare = [args](Context& context) { return prepare_run(context, *args); };
         });
@@ -140,6 +146,7 @@ class Builder {
         auto args = std::make_shared<ServeArgs>();
         Command* c = command(&app_, "serve", "serve the APIs on one port",
                              [args](Context& context) { return serve_command(context, *args); });
+        opens_models(c);
         c->preparse_callback([this](std::size_t) {
             in_->serves = true;
             in_->prepare = prepare_door;
@@ -157,6 +164,7 @@ class Builder {
         auto args = std::make_shared<TokenizeArgs>();
         Command* t = command(&app_, "tokenize", "text to token ids",
                              [args](Context& context) { return tokenize_command(context, *args); });
+        opens_models(t);
         t->add_option("MODEL", args->model, "a model; its tokenizer is enough")->required();
         t->add_option("--file", args->file, "the text; - or nothing: stdin");
         t->add_flag("--no-special", args->no_special,
@@ -168,6 +176,7 @@ class Builder {
         Command* d = command(&app_, "detokenize", "token ids to text", [args](Context& context) {
             return detokenize_command(context, *args);
         });
+        opens_models(d);
         d->add_option("MODEL", args->model, "a model; its tokenizer is enough")->required();
         d->add_option("--ids", args->ids, "token ids, separated by commas")->required();
         setting(d, {"log.level", "log.style"});
@@ -177,6 +186,7 @@ class Builder {
         auto args = std::make_shared<LogprobsArgs>();
         Command* c = command(&app_, "logprobs", "how likely a model finds each token of a text",
                              [args](Context& context) { return logprobs_command(context, *args); });
+        opens_models(c);
         c->add_option("MODEL", args->model)->required();
         c->add_option("--file", args->file, "the text; - for stdin");
         c->add_option("--ids", args->ids, "token ids instead of text");
@@ -191,6 +201,7 @@ class Builder {
         t->require_subcommand(1);
         Command* c = command(t, "render", "the prompt text that a chat template makes",
                              [args](Context& context) { return template_command(context, *args); });
+        opens_models(c);
         c->add_option("MODEL", args->model, "a model, or a .jinja file")->required();
         c->add_option("--input", args->input,
                       "JSON object; every key becomes a variable; - for stdin")
@@ -206,6 +217,7 @@ class Builder {
         Command* c =
             command(r, "explain", "the decision for a request, without running it",
                     [args](Context& context) { return route_explain_command(context, *args); });
+        opens_models(c);
         c->add_option("--file", args->file, "a chat completion request as JSON; - for stdin [-]");
         c->add_option("--model", args->model, "ask for this model instead");
         c->add_option("--sensitivity", args->sensitivity,
@@ -322,6 +334,7 @@ class Builder {
         auto args = std::make_shared<ReplayArgs>();
         Command* c = command(&app_, "replay", "run a recorded local request again and compare",
                              [args](Context& context) { return replay_command(context, *args); });
+        opens_models(c);
         c->add_option("REQUEST_ID", args->request_id,
                       "req-…, as the answer and the journal name it")
             ->required();
@@ -396,6 +409,7 @@ class Builder {
         auto args = std::make_shared<BenchArgs>();
         Command* c = command(&app_, "bench", "measure prefill and decode rates on this machine",
                              [args](Context& context) { return bench_command(context, *args); });
+        opens_models(c);
         c->add_option("MODEL", args->model, "what to measure; not needed with the next two");
         c->add_flag("--ceilings", args->ceilings, "print what memory and arithmetic allow at most");
         c->add_flag("--history", args->history, "print the benchmarks of before");
@@ -416,6 +430,7 @@ class Builder {
         auto args = std::make_shared<QuantizeArgs>();
         Command* c = command(&app_, "quantize", "write a model file in another format",
                              [args](Context& context) { return quantize_command(context, *args); });
+        opens_models(c);
         c->add_option("IN", args->from, "the model to read; best an f32, f16 or bf16 file")
             ->required();
         c->add_option("OUT", args->to, "the .gguf file to write")->required();

@@ -15,7 +15,8 @@ struct Invocation {
     std::map<std::string, std::string> flags;  // setting name → text
     std::string config_path;                   // --config; empty: the usual place
     bool json = false, quiet = false, verbose = false;
-    bool serves = false;  // wants listeners
+    bool serves = false;             // wants listeners
+    bool opens_models = false;       // wants the opener
     std::vector<std::string> named;  // the arguments: files among them stay readable
     // Names files that the command will write; empty names do not count.
     std::function<std::string()> output;

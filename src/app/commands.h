@@ -10,6 +10,7 @@
 
 #include "app/settings.h"
 #include "audit/run.h"
+#include "base/file.h"
 #include "base/result.h"
 #include "egress/door.h"
 #include "net/http_server.h"
@@ -42,7 +43,8 @@ struct Context {
     // Opened before the sandbox closes, by commands that need them.
     std::vector<net::Listener> listeners = {};
     std::unique_ptr<egress::Door> door = nullptr;
-    bool may_leave = false;  // the door's allow-list is not empty
+    bool may_leave = false;                          // the door's allow-list is not empty
+    OpenFile open_model = MappedFile::open_regular;  // in the sandbox: by the opener
     std::function<void(egress::Receipt)> on_receipt =
         nullptr;  // set by the body; the door calls it
 };

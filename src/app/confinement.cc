@@ -78,19 +78,10 @@ void add_quoted(std::vector<std::string>& out, const std::string& config_path) {
     }
 }
 
-// Links in the models folder lead to models elsewhere.
-void add_links(std::vector<std::string>& out, const std::string& folder) {
-    std::error_code error;
-    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-        std::error_code ignored;
-        if (it->is_symlink(ignored)) add_file(out, it->path().string());
-    }
-}
-
 }  // namespace
 
-egress::FileRules file_rules(const Context& context, const std::vector<std::string>& named,
-                             const std::vector<std::string>& outputs) {
+Confinement confinement(const Context& context, const std::vector<std::string>& named,
+                        const std::vector<std::string>& outputs) {
     egress::FileRules rules{.restrict_reads = true, .restrict_writes = true};
     for (const char* path : kSystemRead) rules.read.emplace_back(path);
     for (const char* path : kSystemWrite) rules.write.emplace_back(path);
@@ -100,23 +91,26 @@ egress::FileRules file_rules(const Context& context, const std::vector<std::stri
         (void)make_folders(folder);
         rules.write.push_back(folder);
     }
-    rules.read.push_back(folders.models());
-    add_links(rules.read, folders.models());
+    rules.list.push_back(folders.models());
+    std::vector<std::string> files;
     const std::string& config = context.settings.config().path;
-    add_file(rules.read, config);
-    if (!config.empty()) add_quoted(rules.read, config);
+    add_file(files, config);
+    if (!config.empty()) add_quoted(files, config);
     for (const std::string& text : named) {
-        add_text(rules.read, text);
+        add_text(files, text);
         add_folder(rules.read, text, context);
     }
     for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
-        if (std::strncmp(*entry, "HEARTH_", 7) == 0) add_text(rules.read, *entry);
+        if (std::strncmp(*entry, "HEARTH_", 7) == 0) add_text(files, *entry);
+    for (const std::string& file : files)
+        if (!file.ends_with(".gguf")) rules.read.push_back(file);
     for (const std::string& output : outputs) {
         const fs::path parent = fs::path(output).parent_path();
         if (!output.empty() && output != "-")
             rules.write_only.push_back(parent.empty() ? "." : parent.string());
     }
-    return rules;
+    // A model may be called by any path, hence all of them.
+    return {.files = std::move(rules), .models = {folders.models(), std::move(files)}};
 }
 
 }  // namespace hearth::app

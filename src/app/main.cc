@@ -1,22 +1,23 @@
 // hearth: the program's entry. The order here is the program's first promise:
-//   1. as the broker: nothing else
+//   1. as the broker or the opener of model files: nothing else
 //   2. read the command line and the configuration
-//   3. open what must be open beforehand: listening sockets, the broker with its allow-list
+//   3. open what must be open beforehand: listening sockets, the broker with its allow-list, the
+//      opener with its list of models
 //   4. close the sandbox: from here on this process cannot connect, and opens no file but those
 //      that app/confinement.h lists
 //   5. the command's body, which is the first to read models, prompts and requests
 #include <csignal>
-#include <cstdlib>
-#include <cstring>
 #include <filesystem>
+#include <memory>
 
 #include "app/cli.h"
 #include "app/confinement.h"
 #include "app/cost_setup.h"
 #include "app/prices_file.h"
 #include "base/log.h"
-#include "egress/door.h"
+#include "egress/opener.h"
 #include "egress/sandbox.h"
+#include "egress/tasks.h"
 
 namespace hearth::app {
 namespace {
@@ -38,7 +39,7 @@ LogLevel level_of(const std::string& name) {
 }
 
 // What the kernel cannot do is said, and with --require-sandbox refused.
-Status close_sandbox(const Invocation& invocation, const Context& context) {
+Status close_sandbox(const Invocation& invocation, Context& context) {
     if (const std::string missing = egress::what_is_missing(egress::protections());
         !missing.empty()) {
         if (context.settings.boolean("sandbox.require"))
@@ -48,9 +49,14 @@ Status close_sandbox(const Invocation& invocation, const Context& context) {
     }
     std::vector<std::string> outputs;
     if (invocation.output) outputs.push_back(invocation.output());
-    egress::FileRules rules = file_rules(context, invocation.named, outputs);
-    if (invocation.input && !invocation.input().empty()) rules.read.push_back(invocation.input());
-    return egress::enter_sandbox(rules);
+    Confinement rules = confinement(context, invocation.named, outputs);
+    if (invocation.input && !invocation.input().empty())
+        rules.files.read.push_back(invocation.input());
+    if (invocation.opens_models) {
+        HEARTH_TRY(std::shared_ptr<egress::Opener> opener, egress::Opener::start(rules.models));
+        context.open_model = [opener](const std::string& path) { return opener->open(path); };
+    }
+    return egress::enter_sandbox(rules.files);
 }
 
 int run(Invocation& invocation) {
@@ -93,8 +99,7 @@ int run(Invocation& invocation) {
 
 int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);
-    if (argc == 3 && std::strcmp(argv[1], "egress-broker") == 0)
-        return hearth::egress::broker_main(std::atoi(argv[2]));
+    if (const auto code = hearth::egress::run_child_task(argc, argv)) return *code;
     hearth::app::Parsed parsed = hearth::app::parse_command_line(argc, argv);
     if (!parsed.invocation) return parsed.exit_code;
     return hearth::app::run(*parsed.invocation);

@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t kTextBytesMax = 256u << 20;
 
 store::Store store_of(const Context& context) {
-    return store::Store(context.folders.models(), {{"demo", demo_model()}});
+    return store::Store(context.folders.models(), {{"demo", demo_model()}}, context.open_model);
 }
 
 chat::Sensitivity sensitivity_of(const std::string& name) {

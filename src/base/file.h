@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -60,6 +61,10 @@ class MappedFile {
     const std::byte* data_ = nullptr;
     std::size_t size_ = 0;
 };
+
+// How a file is opened for reading: MappedFile::open_regular, or somebody who may do what this
+// process may not. Errors: as open_regular.
+using OpenFile = std::function<Result<Fd>(const std::string& path)>;
 
 // Lower-case hexadecimal.
 std::string hex(std::span<const std::byte> bytes);

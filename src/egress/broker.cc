@@ -16,7 +16,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstdio>
 #include <deque>
 #include <map>
@@ -28,6 +27,7 @@
 #include "base/format.h"
 #include "base/log.h"
 #include "egress/broker_state.h"
+#include "egress/child.h"
 #include "egress/confine.h"
 #include "egress/door.h"
 #include "egress/limits.h"
@@ -420,26 +420,13 @@ void Broker::watch_control() {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, control_.get(), &event);
 }
 
-bool is_control_channel(int fd) {
-    int domain = 0, type = 0;
-    socklen_t size = sizeof(int);
-    return ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
-           ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
-}
-
 }  // namespace
 
 int broker_main(int control_fd) {
-    if (control_fd < 3 || !is_control_channel(control_fd)) {
-        std::fputs("hearth egress-broker is started by hearth itself, not by hand\n", stderr);
+    if (!take_channel(control_fd)) {
+        std::fprintf(stderr, "hearth %s is started by hearth itself, not by hand\n", kBrokerTask);
         return 2;
     }
-    // Nothing else that was open may be used here.
-    if (control_fd > 3) ::close_range(3, unsigned(control_fd) - 1, 0);
-    ::close_range(unsigned(control_fd) + 1, UINT_MAX, 0);
-    // It ends with the control channel, after the main process has drained: signals to the whole
-    // group must not cut the connections that are still in use.
-    for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_IGN);
     const int code = Broker(Fd(control_fd)).run();
     // A resolver thread may hang in getaddrinfo for a long time: it is not waited for.
     ::_exit(code);

@@ -151,6 +151,8 @@ Result<Fd> make_ruleset(bool deny_network, const FileRules& files) {
     if (!ruleset) return fail(ErrorKind::internal, errno_text("sandbox: Landlock", errno));
     const std::uint64_t handled = rules.handled_access_fs;
     HEARTH_CHECK_OK(allow(ruleset, "/", LANDLOCK_ACCESS_FS_REFER));
+    for (const std::string& path : files.list)
+        HEARTH_CHECK_OK(allow(ruleset, path, LANDLOCK_ACCESS_FS_READ_DIR & handled));
     for (const std::string& path : files.read)
         HEARTH_CHECK_OK(allow(ruleset, path, kReads & handled));
     for (const std::string& path : files.write)

@@ -2,11 +2,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,10 +19,9 @@
 #include "base/clock.h"
 #include "base/format.h"
 #include "base/log.h"
+#include "egress/child.h"
 #include "egress/limits.h"
 #include "egress/message.h"
-
-extern "C" char** environ;
 
 namespace hearth::egress {
 namespace {
@@ -33,52 +29,6 @@ namespace {
 constexpr const char* kShut = "the program is ending, so no connection is opened any more";
 constexpr const char* kBrokerGone =
     "the egress broker process ended, so nothing can leave this machine; restart hearth";
-
-// The broker sees only what resolving and verifying read, never a key: everything else of the
-// environment stays here.
-std::vector<std::string> broker_environment() {
-    static constexpr std::string_view kKept[] = {
-        "SSL_CERT_FILE=", "SSL_CERT_DIR=", "RES_OPTIONS=",   "LOCALDOMAIN=",  "HOSTALIASES=",
-        "LANG=",          "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS=", "LSAN_OPTIONS="};
-    std::vector<std::string> out;
-    for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
-        for (const std::string_view prefix : kKept)
-            if (std::string_view(*entry).starts_with(prefix)) out.emplace_back(*entry);
-    return out;
-}
-
-// Starts /proc/self/exe with the channel as descriptor 3, in a session of its own so that the
-// terminal's Ctrl-C does not reach it.
-Result<pid_t> spawn_broker(int control) {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawnattr_init(&attributes);
-    ::posix_spawn_file_actions_adddup2(&actions, control, 3);
-    ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    sigset_t none, all;
-    ::sigemptyset(&none);
-    ::sigfillset(&all);
-    ::posix_spawnattr_setsigmask(&attributes, &none);
-    ::posix_spawnattr_setsigdefault(&attributes, &all);
-    ::posix_spawnattr_setflags(&attributes,
-                               POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    std::string name = "hearth", command = "egress-broker", number = "3";
-    char* const arguments[] = {name.data(), command.data(), number.data(), nullptr};
-    auto kept = broker_environment();
-    std::vector<char*> environment;
-    for (std::string& entry : kept) environment.push_back(entry.data());
-    environment.push_back(nullptr);
-    pid_t pid = -1;
-    const int error =
-        ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments, environment.data());
-    ::posix_spawnattr_destroy(&attributes);
-    ::posix_spawn_file_actions_destroy(&actions);
-    if (error != 0)
-        return fail(ErrorKind::internal, errno_text("cannot start the egress broker", error));
-    return pid;
-}
 
 // Waits until the descriptor is readable (or writable). False: the deadline passed.
 bool wait_for(int fd, short events, std::int64_t deadline_ns) {
@@ -92,28 +42,12 @@ bool wait_for(int fd, short events, std::int64_t deadline_ns) {
     }
 }
 
-// Ends the broker and takes its exit status, so that no zombie stays.
-void end_broker(pid_t pid) {
-    const std::int64_t deadline = system_clock().mono_ns() + kBrokerEndMs * 1'000'000;
-    for (;;) {
-        const pid_t got = ::waitpid(pid, nullptr, WNOHANG);
-        if (got == pid || (got < 0 && errno != EINTR)) return;
-        if (system_clock().mono_ns() > deadline) break;
-        const timespec pause{0, 2'000'000};
-        ::nanosleep(&pause, nullptr);
-    }
-    ::kill(pid, SIGKILL);
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
-}
-
 class ProcessDoor final : public Door {
   public:
-    ProcessDoor(Fd control, Fd wake, pid_t pid, std::string public_key,
+    ProcessDoor(Child broker, Fd wake, std::string public_key,
                 std::function<void(Receipt)> on_receipt)
-        : control_(std::move(control)),
+        : broker_(std::move(broker)),
           wake_(std::move(wake)),
-          pid_(pid),
           public_key_(std::move(public_key)),
           on_receipt_(std::move(on_receipt)),
           reader_([this] { read_loop(); }) {}
@@ -125,8 +59,7 @@ class ProcessDoor final : public Door {
         }
         wake();
         reader_.join();
-        control_.reset();
-        end_broker(pid_);
+        end_child(broker_);
     }
 
     Result<Connection> connect(EgressPermit permit, std::int64_t timeout_ms) override;
@@ -144,7 +77,7 @@ class ProcessDoor final : public Door {
         return !gone_;
     }
     const std::string& public_key() const override { return public_key_; }
-    int broker_pid() const override { return pid_; }
+    int broker_pid() const override { return broker_.pid; }
 
   private:
     // Shared by the waiting thread and the reader: either may be done with the request first.
@@ -170,9 +103,8 @@ class ProcessDoor final : public Door {
     void deliver_refused();
     void deliver(Receipt receipt);
 
-    Fd control_;
+    Child broker_;
     const Fd wake_;
-    const pid_t pid_;
     const std::string public_key_;
     const std::function<void(Receipt)> on_receipt_;
 
@@ -231,10 +163,10 @@ Status ProcessDoor::send(const Message& message, int fd, std::int64_t deadline_n
     HEARTH_TRY(const std::string bytes, encode(message));
     const std::lock_guard lock(send_mutex_);
     for (;;) {
-        const auto sent = send_packet(control_.get(), bytes, fd);
+        const auto sent = send_packet(broker_.channel.get(), bytes, fd);
         if (!sent) return fail(ErrorKind::upstream_failed, kBrokerGone);
         if (*sent) return {};
-        if (!wait_for(control_.get(), POLLOUT, deadline_ns))
+        if (!wait_for(broker_.channel.get(), POLLOUT, deadline_ns))
             return fail(ErrorKind::timeout, "the egress broker does not take requests");
     }
 }
@@ -283,7 +215,7 @@ Result<Door::Connection> ProcessDoor::connect(EgressPermit permit, std::int64_t 
 
 void ProcessDoor::finish() {
     shut();
-    const std::int64_t deadline_ns = system_clock().mono_ns() + kBrokerEndMs * kNsPerMs;
+    const std::int64_t deadline_ns = system_clock().mono_ns() + kChildEndMs * kNsPerMs;
     // A broker that is gone ends its connections by being gone; the reader writes their receipts.
     (void)send(FinishMessage{}, -1, deadline_ns);
     std::unique_lock lock(mutex_);
@@ -328,7 +260,7 @@ Result<audit::SignedCheckpoint> ProcessDoor::sign(const audit::CheckpointRequest
 
 void ProcessDoor::read_loop() {
     for (;;) {
-        pollfd polls[2] = {{wake_.get(), POLLIN, 0}, {control_.get(), POLLIN, 0}};
+        pollfd polls[2] = {{wake_.get(), POLLIN, 0}, {broker_.channel.get(), POLLIN, 0}};
         bool gone = false;
         {
             const std::lock_guard lock(mutex_);
@@ -345,16 +277,16 @@ void ProcessDoor::read_loop() {
         if (!gone && polls[1].revents != 0 && !read_message()) on_broker_gone();
     }
     // Closing the channel ends every connection; the broker is given a moment to say its receipts.
-    ::shutdown(control_.get(), SHUT_WR);
-    const std::int64_t deadline = system_clock().mono_ns() + kBrokerEndMs * 1'000'000;
-    while (wait_for(control_.get(), POLLIN, deadline) && read_message()) {
+    ::shutdown(broker_.channel.get(), SHUT_WR);
+    const std::int64_t deadline = system_clock().mono_ns() + kChildEndMs * 1'000'000;
+    while (wait_for(broker_.channel.get(), POLLIN, deadline) && read_message()) {
     }
     on_broker_gone();
 }
 
 // False: the channel is closed or spoke nonsense.
 bool ProcessDoor::read_message() {
-    auto packet = receive_packet(control_.get());
+    auto packet = receive_packet(broker_.channel.get());
     if (!packet || packet->bytes.empty() || packet->fd) return false;
     auto message = decode(packet->bytes);
     if (!message) {
@@ -428,7 +360,7 @@ void ProcessDoor::on_broker_gone() {
     std::map<std::uint64_t, Pending> lost;
     {
         const std::lock_guard lock(mutex_);
-        if (!gone_ && !stop_) log_error("egress_broker_gone", {{"pid", pid_}});
+        if (!gone_ && !stop_) log_error("egress_broker_gone", {{"pid", broker_.pid}});
         gone_ = true;
         lost = pending_;
     }
@@ -462,28 +394,21 @@ Result<std::unique_ptr<Door>> Door::open(std::vector<AllowRule> rules,
                                          std::function<void(Receipt)> on_receipt,
                                          const std::string& folder) {
     HEARTH_TRY(const std::string list, encode(AllowListMessage{std::move(rules), folder}));
-    int pair[2];
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-        return fail(ErrorKind::internal, errno_text("socketpair", errno));
-    Fd ours(pair[0]);
-    Fd theirs(pair[1]);
     Fd wake(::eventfd(0, EFD_CLOEXEC));
     if (!wake) return fail(ErrorKind::internal, errno_text("eventfd", errno));
-    HEARTH_TRY(const pid_t pid, spawn_broker(theirs.get()));
-    theirs.reset();
+    HEARTH_TRY(Child broker, start_child(kBrokerTask));
     const std::int64_t deadline_ns = system_clock().mono_ns() + kBrokerStartMs * 1'000'000;
     const auto give_up = [&](std::string message) {
-        ours.reset();
-        end_broker(pid);
+        end_child(broker);
         return fail(ErrorKind::internal, std::move(message));
     };
-    if (const auto sent = send_packet(ours.get(), list); !sent || !*sent)
+    if (const auto sent = send_packet(broker.channel.get(), list); !sent || !*sent)
         return give_up(
             "the egress broker takes no allow-list; it must be started by a program "
             "whose main() hands `egress-broker` to egress::broker_main");
-    if (!wait_for(ours.get(), POLLIN, deadline_ns))
+    if (!wait_for(broker.channel.get(), POLLIN, deadline_ns))
         return give_up(format("the egress broker said nothing for {} ms", kBrokerStartMs));
-    const auto packet = receive_packet(ours.get());
+    const auto packet = receive_packet(broker.channel.get());
     const auto message = packet ? decode(packet->bytes) : std::unexpected(packet.error());
     const auto* ready = message ? std::get_if<ReadyMessage>(&*message) : nullptr;
     if (ready == nullptr)
@@ -494,8 +419,8 @@ Result<std::unique_ptr<Door>> Door::open(std::vector<AllowRule> rules,
     auto public_key = from_hex(ready->public_key);
     if (!public_key || public_key->size() != kPublicKeyBytes)
         return give_up("the egress broker names no key");
-    return std::make_unique<ProcessDoor>(std::move(ours), std::move(wake), pid,
-                                         std::move(*public_key), std::move(on_receipt));
+    return std::make_unique<ProcessDoor>(std::move(broker), std::move(wake), std::move(*public_key),
+                                         std::move(on_receipt));
 }
 
 }  // namespace hearth::egress

@@ -64,7 +64,8 @@ class Door {
     virtual int broker_pid() const = 0;
 };
 
-// main() of the broker process; control is the inherited descriptor. Returns the exit code.
+inline constexpr const char* kBrokerTask = "egress-broker";
+// The broker's whole life; control is the channel (child.h). Returns the exit code.
 int broker_main(int control_fd);
 
 }  // namespace hearth::egress

@@ -43,7 +43,7 @@ inline constexpr std::size_t kCheckpointsKeptMax = 128;
 inline constexpr std::size_t kCheckpointBytesMax = 4096;  // one as JSON has about 700
 // Signing takes under a millisecond; this long means that the broker is stopped or gone.
 inline constexpr std::int64_t kSignMs = 5'000;
-// How long the door waits for the broker to end by itself before it is killed.
-inline constexpr std::int64_t kBrokerEndMs = 3'000;
+// How long a child gets to end by itself, or to say its last, before it is killed.
+inline constexpr std::int64_t kChildEndMs = 3'000;
 
 }  // namespace hearth::egress

@@ -28,6 +28,7 @@ namespace hearth::egress {
 // not there when the rules are made is left out.
 struct FileRules {
     bool restrict_reads = false, restrict_writes = false;
+    std::vector<std::string> list = {};  // folders: the names in them, not what is in the files
     std::vector<std::string> read = {};
     std::vector<std::string> write = {};       // read, too
     std::vector<std::string> write_only = {};  // what is there cannot be read

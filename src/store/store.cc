@@ -113,13 +113,14 @@ Result<model::ModelSource> Store::resolve(const std::string& model) const {
     if (!info) return not_found(model);
     if (!info->regular)
         return fail(ErrorKind::invalid_request, format("{} is no regular file", path));
-    return model::ModelSource{.name = model, .path = path, .bytes = {}};
+    return model::ModelSource{.name = model, .path = path, .bytes = {}, .open_file = open_file_};
 }
 
 Result<model::ModelSource> Store::resolve_path(const std::string& path) const {
     const auto info = info_of(path);
     if (info && info->regular)
-        return model::ModelSource{.name = name_of_file(path), .path = path, .bytes = {}};
+        return model::ModelSource{
+            .name = name_of_file(path), .path = path, .bytes = {}, .open_file = open_file_};
     if (info)
         return fail(ErrorKind::invalid_request,
                     format("{} is no regular file; a model is a .gguf file", shown_name(path)));

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.h"
 #include "base/result.h"
 #include "engine/model/model.h"
 
@@ -34,8 +35,12 @@ struct ModelEntry {
 
 class Store {
   public:
-    Store(std::string models_folder, std::vector<BuiltinModel> builtins)
-        : folder_(std::move(models_folder)), builtins_(std::move(builtins)) {}
+    // open_file: how the bytes of what it resolves are reached.
+    Store(std::string models_folder, std::vector<BuiltinModel> builtins,
+          OpenFile open_file = MappedFile::open_regular)
+        : folder_(std::move(models_folder)),
+          builtins_(std::move(builtins)),
+          open_file_(std::move(open_file)) {}
 
     // Errors: not_found with the names that are close and there; invalid_request for a name that
     // can be no model, and for what is no regular file.
@@ -49,6 +54,7 @@ class Store {
 
     const std::string folder_;
     const std::vector<BuiltinModel> builtins_;
+    const OpenFile open_file_;
 };
 
 bool is_model_name(std::string_view name);

@@ -1,11 +1,12 @@
 """kill -9 of each process at random points: nothing acknowledged is lost, nothing that left is unrecorded.
 
-Each round starts a server with an upstream, asks it from four clients, and kills the server or its broker at a
-random moment. Every request names a model of its own, so that what reached the upstream can be found in the
+Each round starts a server with an upstream, asks it from four clients, and kills the server, its broker or its
+opener of model files at a random moment. Every request names a model of its own, so that what reached the upstream can be found in the
 journal without any text. Then must hold:
   what reached the upstream  ⊆  decisions in the journal          (written before the first byte left)
   what a client was answered ⊆  decisions in the journal
   connections that the upstream took  ≤  connections that the broker counted
+and without its opener the server answers everything that needs no further model.
 HEARTH_KILL_ROUNDS says how many rounds (a sample by default; scripts/kill-rounds runs 1,000), HEARTH_SEED
 repeats their choices.
 """
@@ -19,7 +20,7 @@ import time
 import unittest
 
 from double import Double
-from house import HouseTest, Server, ask
+from house import HouseTest, Server, ask, children_of
 
 ROUNDS = int(os.environ.get("HEARTH_KILL_ROUNDS", "8"))
 MODELS = 64  # of one round; a round's clients ask until the kill, at most so often
@@ -30,7 +31,7 @@ class KillNine(HouseTest):
         seed = int(os.environ.get("HEARTH_SEED", random.randrange(1_000_000)))
         print(f"seed {seed} (HEARTH_SEED repeats its choices)")
         chance = random.Random(seed)
-        totals = {"reached": 0, "answered": 0, "main": 0, "broker": 0}
+        totals = {"reached": 0, "answered": 0, "main": 0, "egress-broker": 0, "model-opener": 0}
         for number in range(ROUNDS):
             # A fresh folder now and then keeps the whole journal readable in one go.
             if number % 20 == 0:
@@ -44,17 +45,15 @@ class KillNine(HouseTest):
     def one_round(self, number, chance, totals):
         double, n_answered = Double(), len(self.answered)
         try:
-            victim = "main" if chance.random() < 0.5 else "broker"
+            victim = chance.choices(["main", "egress-broker", "model-opener"], [4, 4, 2])[0]
             server = self.start(double, number)
             clients = [threading.Thread(target=self.ask_on, args=(server, number, range(first, MODELS, 4)))
                        for first in range(4)]
             for client in clients:
                 client.start()
             time.sleep(chance.random() * 0.15)
-            pid = server.process.pid if victim == "main" else self.broker_of(server.process.pid)
-            if pid:
-                os.kill(pid, signal.SIGKILL)
-                totals[victim] += 1
+            os.kill({"main": server.process.pid, **children_of(server.process.pid)}[victim], signal.SIGKILL)
+            totals[victim] += 1
             for client in clients:
                 client.join()
             if victim == "main":
@@ -62,6 +61,8 @@ class KillNine(HouseTest):
                 server.process.stdout.close()
             else:
                 self.assertEqual(server.stop(), 0, server.said())
+            if victim == "model-opener":
+                self.assertEqual(len(self.answered) - n_answered, MODELS)
         finally:
             double.close()
         time.sleep(0.05)
@@ -90,13 +91,6 @@ class KillNine(HouseTest):
             if answer.status != 200:
                 return
             self.answered.add(model)
-
-    def broker_of(self, pid):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                for child in file.read().split():
-                    return int(child)
-        return None
 
     def check(self):
         decided = set()

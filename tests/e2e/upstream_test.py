@@ -10,7 +10,7 @@ import time
 import unittest
 
 from double import TEXT, Double
-from house import LONG, WAIT_S, HouseTest, ask, request_bytes
+from house import LONG, WAIT_S, HouseTest, ask, children_of, request_bytes
 
 ANSWER = "".join(TEXT)
 CHAT = "/v1/chat/completions"
@@ -360,16 +360,17 @@ class Upstream(HouseTest):
         self.assertEqual(self.hearth("run", "demo", "Hello!", "--max-tokens", "3", *config).returncode, 0)
         self.assertEqual(self.double.n_connections, 0)
 
-    def test_the_broker_goes_with_the_server(self):
+    def test_the_broker_and_the_opener_go_with_the_server(self):
         server = self.serve_with("ok")
-        children = open(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read().split()
-        self.assertEqual(len(children), 1)
+        children = children_of(server.process.pid)
+        self.assertEqual(sorted(children), ["egress-broker", "model-opener"])
         server.process.kill()
         server.process.wait()
         end = time.monotonic() + WAIT_S
-        while os.path.exists(f"/proc/{children[0]}") and time.monotonic() < end:
-            time.sleep(0.01)
-        self.assertFalse(os.path.exists(f"/proc/{children[0]}"))
+        for pid in children.values():
+            while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
+                time.sleep(0.01)
+            self.assertFalse(os.path.exists(f"/proc/{pid}"))
         server.stop = lambda: 0
         server.process.stdout.close()
 
@@ -379,9 +380,7 @@ class Upstream(HouseTest):
         self.assertEqual(server.chat(self.ask("acme/ok")).text(), ANSWER)
         self.assertEqual(server.request("GET", "/health").json()["status"], "ok")
         self.assertEqual(server.metrics()["hearth_egress_broker_up"], 1)
-        children = open(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read().split()
-        self.assertEqual(len(children), 1)
-        os.kill(int(children[0]), signal.SIGKILL)
+        os.kill(children_of(server.process.pid)["egress-broker"], signal.SIGKILL)
         server.wait_for(lambda m: m["hearth_egress_broker_up"] == 0, "the broker's end was seen")
         health = server.request("GET", "/health")
         self.assertEqual((health.status, health.json()["status"]), (200, "degraded"))

@@ -70,7 +70,7 @@ void Model::count_weights() {
 Status Model::read(const ModelSource& source) {
     bytes_ = source.bytes;
     if (!source.path.empty()) {
-        HEARTH_TRY(shards_, Shards::open(source.path));
+        HEARTH_TRY(shards_, Shards::open(source.path, source.open_file));
     } else {
         HEARTH_TRY(auto parsed, Gguf::parse(bytes_));
         gguf_ = std::make_unique<Gguf>(std::move(parsed));

@@ -117,11 +117,11 @@ void ModelFile::forget_pages() const {
         ::madvise(const_cast<std::byte*>(bytes().data()), bytes().size(), MADV_DONTNEED);
 }
 
-Result<ModelFile> ModelFile::open(const std::string& path) {
+Result<ModelFile> ModelFile::open(const std::string& path, const OpenFile& open_file) {
     ModelFile out;
     out.path_ = path;
     // Stamp and map of one open file: another may get the name at any moment.
-    HEARTH_TRY(out.fd_, MappedFile::open_regular(path));
+    HEARTH_TRY(out.fd_, open_file(path));
     HEARTH_TRY(out.map_, MappedFile::of(out.fd_, path));
     HEARTH_TRY(out.stamp_, stamp_of(out.fd_, path));
     if (std::size_t(out.stamp_.size) != out.map_.bytes().size())

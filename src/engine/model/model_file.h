@@ -30,8 +30,9 @@ namespace hearth::model {
 
 class ModelFile {
   public:
-    // Errors: as MappedFile::open.
-    static Result<ModelFile> open(const std::string& path);
+    // Errors: as open_file's and MappedFile::of's.
+    static Result<ModelFile> open(const std::string& path,
+                                  const OpenFile& open_file = MappedFile::open_regular);
     ModelFile() = default;
     ModelFile(ModelFile&& other) noexcept;
     ModelFile& operator=(ModelFile&& other) noexcept;

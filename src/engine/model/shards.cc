@@ -58,8 +58,8 @@ std::optional<ShardName> read_shard_name(const std::string& path) {
         .stem = path.substr(0, path.size() - kForm.size()), .number = number, .count = count};
 }
 
-Result<Gguf> Shards::open_part(const std::string& path) {
-    HEARTH_TRY(ModelFile file, ModelFile::open(path));
+Result<Gguf> Shards::open_part(const std::string& path, const OpenFile& open_file) {
+    HEARTH_TRY(ModelFile file, ModelFile::open(path, open_file));
     const auto bytes = file.bytes();
     HEARTH_TRY(const std::size_t n_head, Gguf::head_bytes(bytes));
     heads_.emplace_back(bytes.begin(), bytes.begin() + std::ptrdiff_t(n_head));
@@ -67,9 +67,9 @@ Result<Gguf> Shards::open_part(const std::string& path) {
     return Gguf::parse(heads_.back(), bytes);
 }
 
-Result<Shards> Shards::open(const std::string& path) {
+Result<Shards> Shards::open(const std::string& path, const OpenFile& open_file) {
     Shards out;
-    HEARTH_TRY(Gguf first, out.open_part(path));
+    HEARTH_TRY(Gguf first, out.open_part(path, open_file));
     HEARTH_TRY(const Split split, split_of(first));
     out.gguf_ = std::make_unique<Gguf>(std::move(first));
     if (split.count == 1 && split.number == 0) return out;
@@ -84,7 +84,7 @@ Result<Shards> Shards::open(const std::string& path) {
                           split.count, name->path_of(1)));
     if (split.count > kShardMax)
         return bad(format("{} is of {} parts, the limit is {}", path, split.count, kShardMax));
-    HEARTH_CHECK_OK(out.open_rest(*name, split.count));
+    HEARTH_CHECK_OK(out.open_rest(*name, split.count, open_file));
     const auto n_tensors = std::int64_t(out.gguf_->tensors().size());
     if (split.n_tensors >= 0 && split.n_tensors != n_tensors)
         return bad(
@@ -94,10 +94,10 @@ Result<Shards> Shards::open(const std::string& path) {
     return out;
 }
 
-Status Shards::open_rest(const ShardName& name, std::int64_t count) {
+Status Shards::open_rest(const ShardName& name, std::int64_t count, const OpenFile& open_file) {
     for (std::int64_t n = 2; n <= count; ++n) {
         const std::string path = name.path_of(n);
-        auto part = open_part(path);
+        auto part = open_part(path, open_file);
         if (!part) {
             part.error().message = format("part {} of {}: {}{}", n, count, part.error().message,
                                           part.error().kind == ErrorKind::not_found

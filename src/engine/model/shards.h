@@ -34,7 +34,8 @@ class Shards {
   public:
     // Errors: as ModelFile::open and Gguf::parse; not_found or invalid_request, naming the part,
     // for one that is missing or belongs to another model.
-    static Result<Shards> open(const std::string& path);
+    static Result<Shards> open(const std::string& path,
+                               const OpenFile& open_file = MappedFile::open_regular);
     // All tensors. Requires: this object outlives it.
     const Gguf& gguf() const { return *gguf_; }
     // Of the file; of several, the SHA-256 of the parts' lower-case digests, one on a line, in
@@ -50,8 +51,8 @@ class Shards {
     Status unchanged() const;
 
   private:
-    Status open_rest(const ShardName& name, std::int64_t count);
-    Result<Gguf> open_part(const std::string& path);
+    Status open_rest(const ShardName& name, std::int64_t count, const OpenFile& open_file);
+    Result<Gguf> open_part(const std::string& path, const OpenFile& open_file);
 
     std::vector<ModelFile> files_;
     std::vector<std::vector<std::byte>> heads_;  // copies (gguf.h)

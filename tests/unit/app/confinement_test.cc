@@ -22,9 +22,9 @@ bool opens(const std::vector<std::string>& all, const std::string& path) {
     });
 }
 
-class Confinement : public testing::Test {
+class Confined : public testing::Test {
   protected:
-    Confinement() {
+    Confined() {
         for (const std::string& folder : {home + "/models", home + "/elsewhere", home + "/broker"})
             (void)make_folders(folder);
         for (const char* file : {"/elsewhere/m.gguf", "/elsewhere/prompt.txt", "/broker/key",
@@ -32,9 +32,9 @@ class Confinement : public testing::Test {
                                  "/elsewhere/s-00002-of-00002.gguf"})
             (void)write_file(home + file, "x");
     }
-    egress::FileRules rules(const std::vector<std::string>& named,
-                            const std::vector<std::string>& outputs = {},
-                            const std::string& config_text = "") {
+    Confinement confined(const std::vector<std::string>& named,
+                         const std::vector<std::string>& outputs = {},
+                         const std::string& config_text = "") {
         ConfigFile config;
         if (!config_text.empty()) {
             config.path = home + "/config.toml";
@@ -44,7 +44,12 @@ class Confinement : public testing::Test {
             {}, [](const std::string&) { return std::nullopt; }, std::move(config));
         EXPECT_TRUE(settings) << settings.error().message;
         Context context{.settings = std::move(*settings), .folders = folders};
-        return file_rules(context, named, outputs);
+        return confinement(context, named, outputs);
+    }
+    egress::FileRules rules(const std::vector<std::string>& named,
+                            const std::vector<std::string>& outputs = {},
+                            const std::string& config_text = "") {
+        return confined(named, outputs, config_text).files;
     }
     std::string home = test::temp_folder();
     store::Folders folders{.config = home,
@@ -54,7 +59,7 @@ class Confinement : public testing::Test {
                            .broker = home + "/broker"};
 };
 
-TEST_F(Confinement, the_brokers_folder_is_never_open) {
+TEST_F(Confined, the_brokers_folder_is_never_open) {
     for (const auto& named : std::vector<std::vector<std::string>>{
              {}, {home}, {"/"}, {home + "/elsewhere/.."}, {home + "/elsewhere"}}) {
         const egress::FileRules r = rules(named);
@@ -67,39 +72,48 @@ TEST_F(Confinement, the_brokers_folder_is_never_open) {
     }
 }
 
-TEST_F(Confinement, state_and_cache_are_written_and_nothing_else_of_the_home) {
+TEST_F(Confined, state_and_cache_are_written_and_nothing_else_of_the_home) {
     const egress::FileRules r = rules({});
     EXPECT_TRUE(opens(r.write, home + "/state/journal/journal-0.db"));
     EXPECT_TRUE(opens(r.write, home + "/cache/packed/x"));
     EXPECT_FALSE(opens(r.write, home + "/.bashrc"));
     EXPECT_FALSE(opens(r.read, home + "/.bashrc"));
     EXPECT_FALSE(opens(r.write, home + "/models/m.gguf"));
-    EXPECT_TRUE(opens(r.read, home + "/models/m.gguf"));
+    EXPECT_FALSE(opens(r.read, home + "/models/m.gguf"));  // the opener does
+    EXPECT_TRUE(has(r.list, home + "/models"));
 }
 
-TEST_F(Confinement, a_named_file_is_opened_and_not_its_folder) {
-    const std::string model = home + "/elsewhere/m.gguf";
-    for (const std::string& argument : {model, "--file=" + model}) {
+TEST_F(Confined, a_named_file_is_opened_and_not_its_folder) {
+    const std::string prompt = home + "/elsewhere/prompt.txt";
+    for (const std::string& argument : {prompt, "--file=" + prompt}) {
         const egress::FileRules r = rules({"run", argument, "a prompt with / in it"});
-        EXPECT_TRUE(has(r.read, model)) << argument;
-        EXPECT_FALSE(opens(r.read, home + "/elsewhere/prompt.txt")) << argument;
-        EXPECT_FALSE(opens(r.write, model)) << argument;
+        EXPECT_TRUE(has(r.read, prompt)) << argument;
+        EXPECT_FALSE(opens(r.read, home + "/elsewhere/words.txt")) << argument;
+        EXPECT_FALSE(opens(r.write, prompt)) << argument;
     }
 }
 
-TEST_F(Confinement, all_parts_of_a_named_model_are_opened) {
-    const egress::FileRules r = rules({home + "/elsewhere/s-00001-of-00002.gguf"});
-    EXPECT_TRUE(has(r.read, home + "/elsewhere/s-00002-of-00002.gguf"));
-    EXPECT_FALSE(has(r.read, home + "/elsewhere/m.gguf"));
+TEST_F(Confined, a_model_is_opened_by_the_opener_alone) {
+    const std::string model = home + "/elsewhere/m.gguf";
+    for (const std::string& argument : {model, "--model=" + model}) {
+        const Confinement c = confined({"run", argument, "a prompt with / in it"});
+        EXPECT_TRUE(egress::may_open(c.models, model)) << argument;
+        EXPECT_FALSE(opens(c.files.read, model)) << argument;
+        EXPECT_FALSE(egress::may_open(c.models, home + "/elsewhere/prompt.txt")) << argument;
+        EXPECT_TRUE(egress::may_open(c.models, home + "/models/any.gguf"));
+    }
+    const Confinement c = confined({}, {}, "[x]\nmodel = \"" + model + "\"\n");
+    EXPECT_TRUE(egress::may_open(c.models, model));
+    EXPECT_FALSE(opens(c.files.read, model));
 }
 
-TEST_F(Confinement, a_link_in_the_models_folder_opens_what_it_points_to) {
-    const std::string link = home + "/models/linked.gguf";
-    ASSERT_EQ(::symlink((home + "/elsewhere/m.gguf").c_str(), link.c_str()), 0);
-    EXPECT_TRUE(has(rules({}).read, link));  // rules follow links
+TEST_F(Confined, all_parts_of_a_named_model_are_opened) {
+    const Confinement c = confined({home + "/elsewhere/s-00001-of-00002.gguf"});
+    EXPECT_TRUE(egress::may_open(c.models, home + "/elsewhere/s-00002-of-00002.gguf"));
+    EXPECT_FALSE(egress::may_open(c.models, home + "/elsewhere/m.gguf"));
 }
 
-TEST_F(Confinement, files_that_the_configuration_quotes_are_opened) {
+TEST_F(Confined, files_that_the_configuration_quotes_are_opened) {
     const egress::FileRules r =
         rules({}, {}, "[detect]\nwords = [ \"elsewhere/words.txt\", 'no such file' ]\n");
     EXPECT_TRUE(opens(r.read, home + "/elsewhere/words.txt"));
@@ -107,7 +121,7 @@ TEST_F(Confinement, files_that_the_configuration_quotes_are_opened) {
     EXPECT_FALSE(opens(r.read, home + "/elsewhere/prompt.txt"));
 }
 
-TEST_F(Confinement, the_folder_of_an_output_may_be_written_and_not_read) {
+TEST_F(Confined, the_folder_of_an_output_may_be_written_and_not_read) {
     const egress::FileRules r = rules({}, {home + "/elsewhere/out.gguf"});
     EXPECT_TRUE(has(r.write_only, home + "/elsewhere"));
     EXPECT_FALSE(opens(r.read, home + "/elsewhere/prompt.txt"));
