@@ -150,7 +150,9 @@ void show_progress(const Context& context, std::int64_t run, std::int64_t of) {
     }
 }
 
-// Run 0 warms caches and clocks and is not counted.
+// Run 0 warms caches and clocks and is not counted; what it warms does not depend on a depth that
+// takes minutes to reach.
+constexpr std::int64_t kWarmDepthMax = 512;
 Result<Findings> measure(const Context& context, const BenchArgs& args, engine::Engine& engine,
                          std::unique_ptr<engine::CeilingProbe>& probe) {
     Findings found;
@@ -173,7 +175,8 @@ Result<Findings> measure(const Context& context, const BenchArgs& args, engine::
             found.ttft_ms = m.ttft_ms;
         }
         if (args.n_generate > 0) {
-            HEARTH_TRY(const BenchRun m, bench_run(engine, args.depth + 1, args.n_generate + 1, n));
+            const std::int64_t depth = run > 0 ? args.depth : std::min(args.depth, kWarmDepthMax);
+            HEARTH_TRY(const BenchRun m, bench_run(engine, depth + 1, args.n_generate + 1, n));
             const double n_keys = double(args.depth) + 1 + double(args.n_generate) / 2;
             note(format("tg{}", args.n_generate), args.depth, m.decode_tps,
                  [&](const engine::Ceilings& c) {
