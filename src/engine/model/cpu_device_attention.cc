@@ -32,6 +32,14 @@ void check_slices(std::span<const Slice> slices, std::int64_t n_rows, const CpuK
     CHECK(row == n_rows);
 }
 
+// A block is on its way while those before it are multiplied: a head's blocks need not be
+// neighbours, so that the machine cannot know which comes next.
+constexpr std::int64_t kBlocksAhead = 2;
+void fetch(const std::byte* from, std::size_t bytes) {
+    constexpr std::size_t kLineBytes = 64;
+    for (std::size_t at = 0; at < bytes; at += kLineBytes) __builtin_prefetch(from + at, 0, 2);
+}
+
 const CpuKvStore& own(const KvStore& kv) {
     const auto* store = dynamic_cast<const CpuKvStore*>(&kv);
     CHECK(store != nullptr);
@@ -73,19 +81,28 @@ void CpuDevice::attend_piece(const Partial& out, const QuerySet& set, const CpuK
     const auto block_at = [&](std::int64_t s) {
         return set.slice->blocks[(begin + s) / kBlockTokens];
     };
-    for (std::int64_t s = 0; s < n; s += kBlockTokens)
-        type.scores(scores + s, kAttentionPiece, set.q, n_heads,
-                    kv.keys(layer, block_at(s), set.head_kv), std::min(kBlockTokens, n - s),
-                    head_dim, scale);
+    const auto keys_at = [&](std::int64_t s) { return kv.keys(layer, block_at(s), set.head_kv); };
+    const auto values_at = [&](std::int64_t s) {
+        return kv.values(layer, block_at(s), set.head_kv);
+    };
+    constexpr std::int64_t kAhead = kBlocksAhead * kBlockTokens;
+    const std::size_t bytes = std::size_t(kBlockTokens) * type.row_bytes(head_dim);
+    for (std::int64_t s = 0; s < n; s += kBlockTokens) {
+        if (s + kAhead < n) fetch(keys_at(s + kAhead), bytes);
+        type.scores(scores + s, kAttentionPiece, set.q, n_heads, keys_at(s),
+                    std::min(kBlockTokens, n - s), head_dim, scale);
+    }
+    for (std::int64_t s = 0; s < std::min(n, kAhead); s += kBlockTokens) fetch(values_at(s), bytes);
     for (std::int64_t g = 0; g < n_heads; ++g) {
         out.max[g] = kernels_.max(scores + g * kAttentionPiece, n);
         out.sum[g] = kernels_.exp_sum(scores + g * kAttentionPiece, out.max[g], n);
     }
     std::fill_n(out.values, n_heads * head_dim, 0.0f);
-    for (std::int64_t s = 0; s < n; s += kBlockTokens)
-        type.weigh(out.values, scores + s, kAttentionPiece, n_heads,
-                   kv.values(layer, block_at(s), set.head_kv), std::min(kBlockTokens, n - s),
-                   head_dim);
+    for (std::int64_t s = 0; s < n; s += kBlockTokens) {
+        if (s + kAhead < n) fetch(values_at(s + kAhead), bytes);
+        type.weigh(out.values, scores + s, kAttentionPiece, n_heads, values_at(s),
+                   std::min(kBlockTokens, n - s), head_dim);
+    }
 }
 
 // The pieces so far and one more become those of both:
