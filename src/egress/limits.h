@@ -28,6 +28,11 @@ inline constexpr std::size_t kAddressesMax = 16;  // of one name; the first that
 inline constexpr std::int64_t kAttemptMsMin = 3'500;
 // After both sides have ended, what the program wrote before gets so long to be read by the server.
 inline constexpr std::int64_t kDrainMs = 10'000;
+// After the program has closed, the rest of an answer gets so long to arrive, the server's end with
+// it: the round trip of a far server, thrice. A server that sends more than an answer's last words
+// is still at work, and is cut off.
+inline constexpr std::int64_t kLingerMs = 1'000;
+inline constexpr std::size_t kLingerBytes = 64u << 10;
 inline constexpr std::int64_t kConnectTimeoutMsMax = 120'000;
 // From exec to the broker's first word: loading CA bundles takes 50 ms, a sanitizer build on a busy
 // machine far longer.

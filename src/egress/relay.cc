@@ -142,7 +142,8 @@ void Relay::stand() {
 void Relay::on_timer() {
     const std::int64_t now = clock_.mono_ns();
     if (deadline_ns() == 0 || now < next_ns_) return;
-    if (state_ == State::open) return close_by_program("closed: the server did not read");
+    if (state_ == State::open) return close_by_program("closed: the server did not read", false);
+    if (state_ == State::lingering) return finish(draft_.outcome, false);
     if (now < end_ns_ && state_ == State::connecting) {
         last_problem_ = draft_.address + ": no answer";
         remote_.reset();
@@ -228,6 +229,7 @@ void Relay::close_remote_write() {
         ::SSL_shutdown(tls_.get());  // close_notify; the other direction stays open
     } else if (tls_context_ == nullptr) {
         ::shutdown(remote_.get(), SHUT_WR);
+        fin_sent_ = true;
     }
 }
 
@@ -331,7 +333,7 @@ void Relay::on_local(std::uint32_t events) {
         // Once it was told the end, a program that has ended its own side looks the same as one
         // that has closed: what it wrote still goes out, for a while. The event would repeat for
         // ever.
-        if (state_ != State::open || !down_.closed) return close_by_program("closed");
+        if (state_ != State::open || !down_.closed) return close_by_program("closed", true);
         local_gone_ = true;
         next_ns_ = clock_.mono_ns() + kDrainMs * kNsPerMs;
     }
@@ -339,17 +341,45 @@ void Relay::on_local(std::uint32_t events) {
 }
 
 void Relay::stop() {
-    close_by_program("closed: hearth ended");
+    if (state_ == State::lingering) return finish(draft_.outcome, false);
+    close_by_program("closed: hearth ended", false);
 }
 
-void Relay::close_by_program(const std::string& outcome) {
+void Relay::close_by_program(const std::string& outcome, bool may_linger) {
     if (state_ != State::open)
         return finish("abandoned: the program closed before the connection stood", true);
     int n_unsent = 0;
     if (::ioctl(remote_.get(), SIOCOUTQNSD, &n_unsent) != 0) n_unsent = 0;
     const bool unsent = !up_.empty() || n_unsent > 0;
     const char* dropped = unsent ? ", unsent bytes dropped" : "";
+    if (may_linger && !unsent && !down_.ended && !remote_gone_) return linger_on(outcome);
     finish(remote_problem_.empty() ? outcome + dropped : remote_problem_, unsent);
+}
+
+// Ends this side, then waits for the server's end. TLS has said goodbye: what still comes is
+// counted as it comes, undecrypted.
+void Relay::linger_on(const std::string& outcome) {
+    if (!up_.closed) close_remote_write();
+    tls_.reset();
+    if (!fin_sent_) ::shutdown(remote_.get(), SHUT_WR);
+    fin_sent_ = local_gone_ = true;
+    down_.begin = down_.end = 0;
+    draft_.outcome = outcome;
+    state_ = State::lingering;
+    next_ns_ = clock_.mono_ns() + kLingerMs * kNsPerMs;
+    discard();
+}
+
+void Relay::discard() {
+    while (n_discarded_ < kLingerBytes) {
+        const ssize_t n = ::recv(remote_.get(), down_.bytes.data(), down_.bytes.size(), 0);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) return;
+        down_.ended = n == 0;
+        if (n <= 0) break;
+        n_discarded_ += std::size_t(n);
+    }
+    finish(draft_.outcome, false);
 }
 
 void Relay::on_remote(std::uint32_t events) {
@@ -360,6 +390,8 @@ void Relay::on_remote(std::uint32_t events) {
             return handshake();
         case State::open:
             break;
+        case State::lingering:
+            return discard();
         default:
             return;
     }
@@ -387,6 +419,9 @@ Relay::Interest Relay::interest() const {
             if (!down_.ended && !down_.full()) out.remote |= EPOLLIN;
             if (!up_.empty() || tls_wants_write_) out.remote |= EPOLLOUT;
             break;
+        case State::lingering:
+            out.remote = EPOLLIN;
+            break;
         default:
             break;
     }
@@ -412,8 +447,7 @@ void Relay::read_wire_counts(bool abort) {
         draft_.wire_bytes_out = std::int64_t(info.tcpi_bytes_sent - info.tcpi_bytes_retrans);
     }
     if (!abort && info.tcpi_notsent_bytes > 0) {
-        const bool fin_queued = up_.closed && tls_context_ == nullptr;
-        draft_.wire_bytes_out += std::int64_t(info.tcpi_notsent_bytes) - (fin_queued ? 1 : 0);
+        draft_.wire_bytes_out += std::int64_t(info.tcpi_notsent_bytes) - (fin_sent_ ? 1 : 0);
     }
     const bool fin = fin_arrived(info.tcpi_state, remote_problem_.empty() && down_.ended);
     draft_.wire_bytes_in = std::int64_t(info.tcpi_bytes_received) - (fin ? 1 : 0);

@@ -1,11 +1,13 @@
 // Relay: one request of the main process, from its first step to its receipt.
 //
-//   resolving → connecting → handshaking (TLS only) → open → done
+//   resolving → connecting → handshaking (TLS only) → open → (lingering →) done
 //
 // While open, plain bytes flow both ways through two fixed buffers; a full buffer stops reading at
 // its source, so a slow reader is felt by the sender. Half-close passes through in both directions.
-// When the main process closes its end, the remote side is closed at once and what was not sent is
-// dropped: closing is how a request is cancelled.
+// When the main process closes its end, the remote side is told so at once and what was not sent is
+// dropped: closing is how a request is cancelled. Where all was sent, the relay lingers until the
+// server has ended too, or shortly: an answer's last bytes are often on their way when whoever read
+// it has seen enough, and bytes that reach this machine belong on the receipt.
 //
 // Thread:     the broker's loop. Every descriptor is non-blocking; epoll is level triggered.
 // Invariants: (1) no byte is read from the main process before state open, so none can leave
@@ -67,7 +69,7 @@ class Relay {
     std::string sha256_out() { return sha256_out_.hex(); }
 
   private:
-    enum class State : std::uint8_t { resolving, connecting, handshaking, open, done };
+    enum class State : std::uint8_t { resolving, connecting, handshaking, open, lingering, done };
     struct Pipe {
         std::array<char, kRelayBytes> bytes;
         std::size_t begin = 0, end = 0;
@@ -93,7 +95,9 @@ class Relay {
     void close_remote_write();
     void answer_failure(ErrorKind kind, const std::string& message);
     void finish(const std::string& outcome, bool abort);
-    void close_by_program(const std::string& outcome);
+    void close_by_program(const std::string& outcome, bool may_linger);
+    void linger_on(const std::string& outcome);
+    void discard();
     void read_wire_counts(bool abort);
 
     const Clock& clock_;
@@ -105,8 +109,10 @@ class Relay {
     std::vector<Address> addresses_;
     std::size_t next_address_ = 0;
     std::string last_problem_;
-    std::int64_t end_ns_ = 0;   // of the whole way to open
-    std::int64_t next_ns_ = 0;  // of this step
+    std::int64_t end_ns_ = 0;      // of the whole way to open
+    std::int64_t next_ns_ = 0;     // of this step
+    std::size_t n_discarded_ = 0;  // while lingering
+    bool fin_sent_ = false;        // or queued
     bool tls_wants_write_ = false;
     bool more_ = false;  // stopped for fairness, not because something blocked
     bool local_gone_ =

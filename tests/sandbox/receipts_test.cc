@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "audit/receipt.h"
+#include "base/clock.h"
 #include "egress/broker_state.h"
 #include "egress/door.h"
 #include "egress/limits.h"
@@ -88,6 +89,55 @@ TEST_F(SignedReceipts, the_counters_are_the_sum_of_the_receipts) {
     EXPECT_EQ(sum.wire_bytes_in, 777 * 15);
     EXPECT_EQ(counters().total, sum);
     EXPECT_EQ(counters().last_number, 6);
+}
+
+TEST_F(SignedReceipts, bytes_that_arrive_after_the_program_has_closed_are_counted) {
+    open({rule_for(plain(server.port))});
+    auto made = door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(made) << made.error().message;
+    Fd peer = server.accept();
+    ASSERT_TRUE(test::write_all(made->fd.get(), "hello"));
+    ASSERT_TRUE(test::write_all(peer.get(), "data: [DONE]"));
+    ASSERT_EQ(test::read_n(made->fd.get(), 12), "data: [DONE]");
+    made->fd.reset();
+    EXPECT_EQ(test::read_to_end(peer.get()), "hello") << "the server hears the end at once";
+    EXPECT_TRUE(receipts.wait(0).empty()) << "it may have more to say";
+    ASSERT_TRUE(test::write_all(peer.get(), "\r\n0\r\n\r\n"));
+    peer.reset();
+    const auto all = receipts.wait(1);
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0].bytes_in, 12) << "what the program took";
+    EXPECT_EQ(all[0].wire_bytes_in, 12 + 7) << "what reached this machine";
+    EXPECT_EQ(all[0].wire_bytes_out, 5);
+    EXPECT_EQ(all[0].outcome, "closed");
+}
+
+TEST_F(SignedReceipts, a_server_that_never_ends_is_waited_for_no_longer_than_the_bound) {
+    open({rule_for(plain(server.port))});
+    auto made = door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(made) << made.error().message;
+    const Fd peer = server.accept();
+    made->fd.reset();
+    const auto all = receipts.wait(1);
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0].wire_bytes_in, 0);
+    EXPECT_GE(all[0].closed_wall_ns - all[0].opened_wall_ns, kLingerMs * kNsPerMs);
+}
+
+TEST_F(SignedReceipts, a_server_that_goes_on_after_the_end_is_cut_off) {
+    open({rule_for(plain(server.port))});
+    auto made = door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+    ASSERT_TRUE(made) << made.error().message;
+    const Fd peer = server.accept();
+    made->fd.reset();
+    // Many times what the sockets' buffers hold: it ends because the other side refuses it.
+    const std::string piece(kLingerBytes, 'x');
+    int n = 0;
+    while (n < 10'000 && test::write_all(peer.get(), piece)) ++n;
+    EXPECT_LT(n, 10'000);
+    const auto all = receipts.wait(1);
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_GE(all[0].wire_bytes_in, std::int64_t(kLingerBytes));
 }
 
 TEST_F(SignedReceipts, a_permit_of_one_purpose_opens_no_rule_of_another) {
