@@ -1,5 +1,7 @@
 // bench_gate: how long a 4 KB prompt is held up before it may leave: scan, marks, decision,
-// journal, permit. Prints one line for each `journal.sync` and each kind of prompt.
+// journal, permit. Prints one line for each `journal.sync` and each kind of prompt. And how long
+// the quota of a key takes for a whole request, which is four changes of its totals: by one server,
+// and by two on one file that take turns.
 //
 //   cmake --build build/release --target bench_gate && build/release/bench/gate/bench_gate FOLDER
 //
@@ -15,6 +17,7 @@
 
 #include "base/crypto.h"
 #include "serve/exchange.h"
+#include "serve/quota.h"
 
 namespace hearth {
 namespace {
@@ -30,6 +33,44 @@ std::string prompt_of(int i, bool card) {
     while (text.size() < 4000) text += kWords;
     if (card) text.replace(2000, 21, " 4111 1111 1111 1111 ");
     return text;
+}
+
+void print(const char* name, std::vector<double> us) {
+    std::ranges::sort(us);
+    const auto at = [&](double q) { return us[std::size_t(q * double(us.size() - 1))]; };
+    std::printf("%-12s n %zu  p50 %.1f us  p90 %.1f us  p99 %.1f us  max %.0f us\n", name,
+                us.size(), at(0.5), at(0.9), at(0.99), us.back());
+}
+
+// admit, reserve, decided, settle.
+int measure_quota(const std::string& folder, std::size_t n_servers, int n) {
+    std::vector<std::unique_ptr<serve::Quota>> servers;
+    for (std::size_t i = 0; i < n_servers; ++i) {
+        auto quota = serve::Quota::open(folder + "/usage.jsonl");
+        if (!quota) return std::puts("cannot open the usage file"), 1;
+        servers.push_back(std::move(*quota));
+    }
+    route::Target cloud{.model = "big-1", .upstream = "acme", .tier = route::Tier::cloud};
+    const std::vector<route::Target> targets{cloud};
+    serve::Limits limits;
+    limits.hard.fill(1'000'000'000'000);
+    std::vector<double> us;
+    for (int i = 0; i < n; ++i) {
+        chat::ChatRequest request;
+        request.max_output_tokens = 100;
+        serve::Caller caller;
+        const std::string id = "req-" + std::to_string(i);
+        serve::Quota& quota = *servers[std::size_t(i) % n_servers];
+        const auto begin = Steady::now();
+        auto ticket = quota.admit("hk-aaaaaaaa", limits);
+        if (!ticket || !(*ticket)->reserve(request, caller, 4000) ||
+            (*ticket)->decided({}, {}, targets, id))
+            return std::puts("refused"), 1;
+        (*ticket)->settle({.n_tokens = 50});
+        us.push_back(std::chrono::duration<double, std::micro>(Steady::now() - begin).count());
+    }
+    print(n_servers == 1 ? "quota" : "quota-two", std::move(us));
+    return 0;
 }
 
 struct Row {
@@ -83,10 +124,7 @@ int measure(const std::string& folder, const Row& row, int n) {
         if (permit.has_value() == row.card) return std::puts("the wrong decision"), 1;
         us.push_back(std::chrono::duration<double, std::micro>(Steady::now() - begin).count());
     }
-    std::ranges::sort(us);
-    const auto at = [&](double q) { return us[std::size_t(q * double(us.size() - 1))]; };
-    std::printf("%-12s n %d  p50 %.0f us  p90 %.0f us  p99 %.0f us  max %.0f us\n", row.name, n,
-                at(0.5), at(0.9), at(0.99), us.back());
+    print(row.name, std::move(us));
     return 0;
 }
 
@@ -99,6 +137,8 @@ int main(int argc, char** argv) {
     const std::string folder = std::string(argv[1]) + "/bench-gate";
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
+    for (const std::size_t n_servers : {1, 2})
+        if (const int code = hearth::measure_quota(folder, n_servers, 5000)) return code;
     for (const hearth::Row& row : {hearth::Row{"group", Sync::group, false, false},
                                    {"group-again", Sync::group, false, true},
                                    {"group-card", Sync::group, true, false},

@@ -53,7 +53,7 @@ void write_usage(JsonWriter& out, const KeyUsage& u) {
     out.end_object();
 }
 
-std::string usage_json(const Quota& quota, const Caller& caller) {
+std::string usage_json(Quota& quota, const Caller& caller) {
     JsonWriter out;
     out.begin_object().key("usage").begin_array();
     if (caller.role == Role::auditor || caller.role == Role::admin) {

@@ -42,6 +42,12 @@ inline constexpr std::int64_t kKeyLifeMaxS = 3653LL * 86400;
 inline constexpr std::int64_t kUsageMax = 1'000'000'000'000'000'000;
 // Who edits keys.json waits for who is editing it; an edit takes milliseconds.
 inline constexpr std::int64_t kKeysLockWaitMs = 10'000;
+// Who counts a key waits for who is counting it. That takes microseconds; a machine that swaps may
+// take a second. Longer is a process that was stopped in the middle. The wait is that of the thread
+// which moves all bytes, so it happens once; from then on nobody waits longer than for a lock that
+// is in use.
+inline constexpr std::int64_t kUsageLockWaitMs = 2'000;
+inline constexpr std::int64_t kUsageLockLookMs = 1;
 // Output tokens that are booked for an answer whose length nobody stated: more than most have. The
 // rest of a longer one is booked when it has ended.
 inline constexpr std::int64_t kAssumedOutputTokens = 1024;

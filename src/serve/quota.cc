@@ -72,25 +72,24 @@ std::int64_t MinuteWindow::when_at_most(std::int64_t n_max, std::int64_t now_s) 
 Result<std::unique_ptr<Quota>> Quota::open(const std::string& path, const Clock& clock) {
     auto quota = std::make_unique<Quota>(clock);
     if (path.empty()) return quota;
-    auto file = UsageFile::open(path);
-    if (!file && file.error().kind != ErrorKind::overloaded) return fail(file.error());
-    const std::vector<KeyUsage> lines = file ? file->lines() : read_usage(path);
-    if (file) {
-        quota->file_ = std::move(*file);
-    } else {
-        log_warn("usage_in_memory_only", {{"why", file.error().message}});
-    }
+    HEARTH_TRY(quota->file_, UsageFile::open(path));
     const Now now = quota->now();
-    for (std::size_t i = 0; i < lines.size(); ++i) {
-        if (lines[i].key_id.empty()) continue;
-        Account& account = quota->accounts_[lines[i].key_id];
-        account.totals = lines[i];
-        account.line = i;
-        // Written while the clock was far ahead: what was used counts for today.
-        if (account.totals.day > now.day + 1) account.totals.day = now.day;
-        if (account.totals.month > now.month + 1) account.totals.month = now.month;
+    // Without the lock a line may be half old; it is read again, with the lock, before it counts.
+    const bool is_locked = quota->file_.lock();
+    auto lines = quota->file_.news();
+    if (is_locked) quota->file_.unlock();
+    if (!lines) return fail(ErrorKind::internal, format("cannot read {}", path));
+    quota->meet(std::move(*lines), now);
+    // Written while the clock was far ahead: what was used counts for today, in every server.
+    for (const auto& [key_id, account] : quota->accounts_) {
+        if (account.totals.day <= now.day + 1 && account.totals.month <= now.month + 1) continue;
+        Change change(*quota, key_id, now);
+        for (KeyUsage* usage : {&change.account().totals, &change.account().kept}) {
+            if (usage->day > now.day + 1) usage->day = now.day;
+            if (usage->month > now.month + 1) usage->month = now.month;
+        }
+        change.save();
     }
-    quota->n_lines_ = lines.size();
     return quota;
 }
 
@@ -105,24 +104,119 @@ Quota::Now Quota::now() const {
     return now;
 }
 
-// The account with its periods moved on. A clock that is set back does not begin a day anew.
+// A clock that is set back does not begin a day anew.
+void Quota::move_on(KeyUsage& usage, const Now& now) {
+    if (now.day > usage.day) {
+        usage.day = now.day;
+        usage.requests_day = usage.tokens_day = usage.microusd_day = usage.egress_bytes_day = 0;
+    }
+    if (now.month > usage.month) {
+        usage.month = now.month;
+        usage.tokens_month = usage.microusd_month = 0;
+    }
+}
+
+// The account as last seen, with its periods moved on.
 Quota::Account& Quota::account(const std::string& key_id, const Now& now) {
-    const auto [it, is_new] = accounts_.try_emplace(key_id);
-    Account& account = it->second;
-    KeyUsage& t = account.totals;
-    if (is_new) {
-        t.key_id = key_id;
-        account.line = n_lines_++;
-    }
-    if (now.day > t.day) {
-        t.day = now.day;
-        t.requests_day = t.tokens_day = t.microusd_day = t.egress_bytes_day = 0;
-    }
-    if (now.month > t.month) {
-        t.month = now.month;
-        t.tokens_month = t.microusd_month = 0;
+    Account& account = accounts_[key_id];
+    for (KeyUsage* usage : {&account.totals, &account.kept}) {
+        usage->key_id = key_id;
+        move_on(*usage, now);
     }
     return account;
+}
+
+void Quota::meet(std::vector<UsageFile::Line> lines, const Now& now) {
+    for (UsageFile::Line& line : lines) {
+        Account& a = accounts_[line.usage.key_id];
+        a.line = line.at;
+        take(a, std::move(line.usage), std::move(line.text), now);
+    }
+}
+
+// What the file says is true, and what it does not have yet is added, unless the period of that is
+// over. A line whose period lies before ours was written by a server that found the clock had been
+// far ahead; it is followed.
+void Quota::take(Account& account, KeyUsage said, std::string text, const Now& now) {
+    account.text = std::move(text);
+    move_on(said, now);
+    KeyUsage& totals = account.totals;
+    const KeyUsage& kept = account.kept;
+    const auto add = [&](bool is_over, std::int64_t KeyUsage::* member) {
+        const std::int64_t n_new = is_over ? 0 : totals.*member - kept.*member;
+        totals.*member = std::clamp<std::int64_t>(said.*member + n_new, 0, kUsageMax);
+    };
+    for (const auto member : {&KeyUsage::requests_day, &KeyUsage::tokens_day,
+                              &KeyUsage::microusd_day, &KeyUsage::egress_bytes_day})
+        add(said.day > kept.day, member);
+    for (const auto member : {&KeyUsage::tokens_month, &KeyUsage::microusd_month})
+        add(said.month > kept.month, member);
+    if (totals.last_used_s == kept.last_used_s) totals.last_used_s = said.last_used_s;
+    totals.key_id = said.key_id;
+    totals.day = said.day;
+    totals.month = said.month;
+    account.kept = std::move(said);
+}
+
+// A key that is new to this process may have a line since another one met it. False: the file
+// cannot be read.
+bool Quota::find_line(Account& account, const Now& now) {
+    account.line.reset();
+    auto news = file_.news();
+    if (!news) return false;
+    meet(std::move(*news), now);
+    return true;
+}
+
+// Reads the account's line. One that is damaged is written again, from the totals as last seen; one
+// that became another key's, because somebody changed the file by hand, is left to it. False: the
+// file cannot be read.
+bool Quota::look(Account& account, const Now& now) {
+    if (!account.line && !find_line(account, now)) return false;
+    if (!account.line) return true;
+    const std::size_t line = *account.line;
+    auto text = file_.read(line);
+    if (!text || *text == account.text) return text.has_value();
+    KeyUsage said = parse_usage_line(*text);
+    if (said.key_id == account.totals.key_id) {
+        take(account, std::move(said), std::move(*text), now);
+        return true;
+    }
+    log_warn("usage_line_lost", {{"key", account.totals.key_id}, {"line", std::int64_t(line + 1)}});
+    account.text.clear();
+    if (!find_line(account, now)) return false;
+    if (!account.line && said.key_id.empty()) account.line = line;
+    return true;
+}
+
+Quota::Change::Change(Quota& quota, const std::string& key_id, const Now& now)
+    : quota_(quota), account_(quota.account(key_id, now)) {
+    if (!quota_.file_) return;
+    is_locked_ = quota_.file_.lock();
+    is_shared_ = is_locked_ && quota_.look(account_, now);
+}
+
+void Quota::Change::save() {
+    if (is_locked_ && is_shared_) {
+        KeyUsage& totals = account_.totals;
+        for (const auto member :
+             {&KeyUsage::requests_day, &KeyUsage::tokens_day, &KeyUsage::microusd_day,
+              &KeyUsage::egress_bytes_day, &KeyUsage::tokens_month, &KeyUsage::microusd_month})
+            totals.*member = std::clamp<std::int64_t>(totals.*member, 0, kUsageMax);
+        std::string text = usage_line(totals);
+        const std::size_t line = account_.line.value_or(quota_.file_.n_lines());
+        if (text != account_.text) is_shared_ = quota_.file_.write(line, text);
+        if (is_shared_) {
+            account_.line = line;
+            account_.text = std::move(text);
+            account_.kept = totals;
+        }
+    }
+    unlock();
+}
+
+void Quota::Change::unlock() {
+    if (std::exchange(is_locked_, false)) quota_.file_.unlock();
 }
 
 std::int64_t Quota::used(const Account& account, Bound bound, const Now& now) {
@@ -235,14 +329,11 @@ void Quota::tell_all(std::unique_lock<std::mutex> lock) {
     for (journal::EventRecord& event : events) on_event(std::move(event));
 }
 
-void Quota::save(const Account& account) {
-    file_.write(account.line, account.totals);
-}
-
 Result<std::shared_ptr<Ticket>> Quota::admit(const std::string& key_id, const Limits& limits) {
     std::unique_lock lock(mutex_);
     const Now at = now();
-    Account& a = account(key_id, at);
+    Change change(*this, key_id, at);
+    Account& a = change.account();
     a.totals.last_used_s = at.wall_s / kMinuteS * kMinuteS;
     std::optional<Error> error;
     // Of tokens at least one must be left; the rest is known when the body has been read.
@@ -251,7 +342,7 @@ Result<std::shared_ptr<Ticket>> Quota::admit(const std::string& key_id, const Li
         if (!error && n_left && *n_left < 1) error = refuse(a, limits, bound, 1, at);
     }
     if (error) {
-        save(a);
+        change.save();
         tell_all(std::move(lock));
         return fail(std::move(*error));
     }
@@ -263,57 +354,71 @@ Result<std::shared_ptr<Ticket>> Quota::admit(const std::string& key_id, const Li
     ticket->day_ = a.totals.day;
     ticket->month_ = a.totals.month;
     note(a, limits, at);
-    save(a);
+    change.save();
     tell_all(std::move(lock));
     return ticket;
 }
 
-void Quota::release_egress(const std::string& request_id) {
+void Quota::release_egress(Account& account, const std::string& request_id) {
     const auto it = egress_.find(request_id);
     if (it == egress_.end()) return;
-    Account& a = account(it->second.key_id, now());
     // Yesterday's booking ended with yesterday.
-    if (a.totals.day == it->second.day) a.totals.egress_bytes_day -= it->second.n_bytes;
+    if (account.totals.day == it->second.day) account.totals.egress_bytes_day -= it->second.n_bytes;
     egress_.erase(it);
 }
 
 void Quota::count_egress(const egress::Receipt& receipt) {
     const std::lock_guard lock(mutex_);
-    std::string key_id = receipt.who;
-    if (const auto it = egress_.find(receipt.request_id); it != egress_.end()) {
-        key_id = it->second.key_id;
-        release_egress(receipt.request_id);
-    }
+    const auto booked = egress_.find(receipt.request_id);
+    const std::string key_id = booked == egress_.end() ? receipt.who : booked->second.key_id;
     if (key_id.empty()) return;
-    Account& a = account(key_id, now());
+    Change change(*this, key_id, now());
+    release_egress(change.account(), receipt.request_id);
     const std::int64_t n = std::max(receipt.bytes_out, receipt.wire_bytes_out);
-    a.totals.egress_bytes_day += n;
-    a.n_egress_bytes += n;
-    save(a);
+    change.account().totals.egress_bytes_day += n;
+    change.account().n_egress_bytes += n;
+    change.save();
 }
 
-KeyUsage Quota::usage(const std::string& key_id) const {
-    const std::lock_guard lock(mutex_);
-    const auto it = accounts_.find(key_id);
-    if (it == accounts_.end()) return {.key_id = key_id};
-    return at_present(it->second.totals, now());
-}
-
-std::vector<KeyUsage> Quota::all() const {
+KeyUsage Quota::usage(const std::string& key_id) {
     const std::lock_guard lock(mutex_);
     const Now at = now();
-    std::vector<KeyUsage> all;
-    for (const auto& [id, account] : accounts_) all.push_back(at_present(account.totals, at));
-    return all;
+    // A key that nobody has used stays without a line.
+    if (!accounts_.contains(key_id)) {
+        if (!file_ || !file_.lock()) return {.key_id = key_id};
+        auto news = file_.news();
+        file_.unlock();
+        if (news) meet(std::move(*news), at);
+        if (!accounts_.contains(key_id)) return {.key_id = key_id};
+    }
+    Change change(*this, key_id, at);
+    return change.account().totals;
 }
 
-KeyUsage Quota::at_present(KeyUsage usage, const Now& now) {
-    if (now.day > usage.day)
-        usage.requests_day = usage.tokens_day = usage.microusd_day = usage.egress_bytes_day = 0;
-    if (now.month > usage.month) usage.tokens_month = usage.microusd_month = 0;
-    usage.day = std::max(usage.day, now.day);
-    usage.month = std::max(usage.month, now.month);
-    return usage;
+std::vector<KeyUsage> Quota::all() {
+    const std::lock_guard lock(mutex_);
+    const Now at = now();
+    std::string bytes;
+    if (file_ && file_.lock()) {
+        auto news = file_.news();
+        bytes = file_.read(0, file_.n_lines()).value_or("");
+        file_.unlock();
+        if (news) meet(std::move(*news), at);
+    }
+    std::vector<KeyUsage> all;
+    for (const auto& [key_id, seen] : accounts_) {
+        Account& a = account(key_id, at);
+        const std::size_t begin = a.line.value_or(bytes.size()) * UsageFile::kLineBytes;
+        if (begin < bytes.size()) {
+            std::string text = bytes.substr(begin, UsageFile::kLineBytes);
+            if (text != a.text) {
+                KeyUsage said = parse_usage_line(text);
+                if (said.key_id == key_id) take(a, std::move(said), std::move(text), at);
+            }
+        }
+        all.push_back(a.totals);
+    }
+    return all;
 }
 
 void Quota::print(std::string& out) const {

@@ -16,11 +16,21 @@
 // (`budget`). Answers that have begun are not cut: one whose length nobody stated may pass a bound
 // of tokens by itself, and the next request then waits that much longer.
 //
-// Totals are written to a file at every change (docs/formats/keys.md): they survive kill -9.
+// Totals of days and months stand in a file (docs/formats/keys.md): they survive kill -9, and all
+// servers on one state folder count in them together. Every change reads the key's line, adds to
+// it and writes it, under the file's lock. Minutes are each process's own.
 //
-// Thread:     any; one mutex, held for a few sums and one write of 512 bytes.
+// Where the lock is not to be had (usage_file.h), or the line cannot be written, the totals are
+// what was last seen and this process's own changes, which go to the file as soon as that works
+// again. Nothing leaves then for a key with a bound of a day or a month: money and bytes are gone
+// for good, and nobody knows how much of the bound is left. Local answers go on, by the tokens as
+// last seen: they cost nobody money and tell nobody anything, and one stopped process should not
+// silence the others. What other servers answer meanwhile may take a key past tokens_day.
+//
+// Thread:     any; one mutex, held for a few sums and the reading and writing of 512 bytes.
 // Invariants: (1) of a bound, used = settled + booked by open tickets; nothing else is in it.
 //             (2) a ticket is settled at most once, and its bookings leave with it.
+//             (3) totals - kept is what the file does not have yet; both are of the same periods.
 // Source:     names of the headers: OpenAI's clients.
 #pragma once
 
@@ -113,7 +123,8 @@ class Ticket {
     std::int64_t day_ = 0, month_ = 0;  // in which the bookings below stand
     std::int64_t n_tokens_ = 0, cost_microusd_ = 0;
     std::size_t n_body_bytes_ = 0;
-    bool capped_by_money_ = false, capped_by_egress_ = false, settled_ = false;
+    bool capped_by_money_ = false, capped_by_egress_ = false, capped_alone_ = false;
+    bool settled_ = false;
     std::string request_id_;  // where bytes out are booked under it
 };
 
@@ -134,8 +145,7 @@ class MinuteWindow {
 
 class Quota {
   public:
-    // path: where totals are kept; empty: in memory only. A second process on the same file keeps
-    // its totals in memory, with a line in the log.
+    // path: where totals are kept; empty: in memory only.
     static Result<std::unique_ptr<Quota>> open(const std::string& path,
                                                const Clock& clock = system_clock());
     explicit Quota(const Clock& clock = system_clock()) : clock_(clock) {}
@@ -145,8 +155,8 @@ class Quota {
     // Bytes that left, from whichever thread receipts come on.
     void count_egress(const egress::Receipt& receipt);
     // The totals of a key now; of all keys, by id.
-    KeyUsage usage(const std::string& key_id) const;
-    std::vector<KeyUsage> all() const;
+    KeyUsage usage(const std::string& key_id);
+    std::vector<KeyUsage> all();
     // Metrics per key, of at most kMetricKeysMax; the others are one.
     void print(std::string& out) const;
     // Soft and hard bounds that were reached, each at most once a minute and key. Set before the
@@ -156,8 +166,10 @@ class Quota {
   private:
     friend class Ticket;
     struct Account {
-        KeyUsage totals;
-        std::size_t line = 0;  // in the file
+        KeyUsage totals;                  // what counts
+        KeyUsage kept;                    // what the file has of it
+        std::optional<std::size_t> line;  // in the file, once it has one
+        std::string text;                 // of that line, as last read or written
         MinuteWindow requests, tokens;
         std::int64_t n_open = 0;
         // Since start, for the metrics.
@@ -172,10 +184,36 @@ class Quota {
     struct Now {
         std::int64_t mono_ns = 0, mono_s = 0, wall_s = 0, day = 0, month = 0;
     };
+    // One account while it changes: from here to save(), or its end, the file is locked and totals
+    // are what it says now. Requires: mutex_, all along.
+    class Change {
+      public:
+        Change(Quota& quota, const std::string& key_id, const Now& now);
+        ~Change() { unlock(); }
+        Change(const Change&) = delete;
+        Change& operator=(const Change&) = delete;
+        Account& account() { return account_; }
+        // Writes what has changed.
+        void save();
+        // False: other servers do not see this key's totals, nor this one theirs.
+        bool is_shared() const { return is_shared_; }
+
+      private:
+        void unlock();
+
+        Quota& quota_;
+        Account& account_;
+        bool is_locked_ = false, is_shared_ = true;
+    };
 
     // All of these require mutex_; events_ is what the last of them empties.
     Now now() const;
     Account& account(const std::string& key_id, const Now& now);
+    static void move_on(KeyUsage& usage, const Now& now);
+    void meet(std::vector<UsageFile::Line> lines, const Now& now);
+    bool find_line(Account& account, const Now& now);
+    bool look(Account& account, const Now& now);
+    static void take(Account& account, KeyUsage said, std::string text, const Now& now);
     static std::int64_t used(const Account& account, Bound bound, const Now& now);
     static std::optional<std::int64_t> left(const Account& account, const Limits& limits,
                                             Bound bound, const Now& now);
@@ -184,19 +222,16 @@ class Quota {
     static std::int64_t wait_s(const Account& account, Bound bound, std::int64_t n_used_max,
                                const Now& now);
     static bool past_soft(std::int64_t n_used, std::int64_t limit, std::int64_t percent);
-    static KeyUsage at_present(KeyUsage usage, const Now& now);
     void note(Account& account, const Limits& limits, const Now& now);
     void tell(const char* event, const Account& account, Bound bound, std::int64_t used,
               std::int64_t limit);
-    void save(const Account& account);
-    void release_egress(const std::string& request_id);
+    void release_egress(Account& account, const std::string& request_id);
 
     const Clock& clock_;
     mutable std::mutex mutex_;  // guards all below
     std::map<std::string, Account> accounts_;
     std::map<std::string, Egress> egress_;
     UsageFile file_;
-    std::size_t n_lines_ = 0;                   // of the file, taken or given away
     std::vector<journal::EventRecord> events_;  // to be told when the mutex is free
     void tell_all(std::unique_lock<std::mutex> lock);
 };

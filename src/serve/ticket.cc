@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::array kTokenBounds{Bound::tokens_minute, Bound::tokens_day};
 constexpr std::array kMoneyBounds{Bound::microusd_day, Bound::microusd_month};
+constexpr std::array kTotalBounds{Bound::tokens_day, Bound::microusd_day, Bound::microusd_month,
+                                  Bound::egress_bytes_day};
 constexpr std::int64_t kNsPerMinute = 60 * kNsPerS;
 
 // The prompt's tokens and n answers of so many each, at most kUsageMax.
@@ -48,6 +50,19 @@ bool may_leave(const route::Decision& decision, const std::vector<route::Target>
     return leaves(decision.target) || std::ranges::any_of(decision.fallbacks, leaves);
 }
 
+bool has_total(const Limits& limits) {
+    return std::ranges::any_of(kTotalBounds, [&](Bound b) { return limits.of(b).has_value(); });
+}
+
+Error not_counted() {
+    return {.kind = ErrorKind::overloaded,
+            .message =
+                "what this key has used up cannot be counted together with other servers at "
+                "present, so nothing may leave for it; local models still answer, and the "
+                "server's log says what to do",
+            .retry_after_s = kRetryAfterS};
+}
+
 }  // namespace
 
 Ticket::~Ticket() {
@@ -60,7 +75,8 @@ Status Ticket::reserve(chat::ChatRequest& request, Caller& caller, std::size_t n
     const std::int64_t n_prompt = chat::size_of_prompt(request).n_tokens;
     std::unique_lock lock(quota_.mutex_);
     const auto now = quota_.now();
-    auto& account = quota_.account(key_id_, now);
+    Quota::Change change(quota_, key_id_, now);
+    auto& account = change.account();
     const std::int64_t n_answers = std::max<std::int64_t>(1, request.n);
     std::int64_t n_wanted =
         tokens_of(n_prompt, request.max_output_tokens.value_or(kAssumedOutputTokens), n_answers);
@@ -73,6 +89,7 @@ Status Ticket::reserve(chat::ChatRequest& request, Caller& caller, std::size_t n
         const auto n_left = Quota::left(account, limits_, bound, now);
         if (!n_left || n_wanted <= *n_left) continue;
         Error error = quota_.refuse(account, limits_, bound, n_wanted, now);
+        change.save();
         quota_.tell_all(std::move(lock));
         return fail(std::move(error));
     }
@@ -83,6 +100,8 @@ Status Ticket::reserve(chat::ChatRequest& request, Caller& caller, std::size_t n
     account.tokens.add(began_s_, n_wanted);
     account.totals.tokens_day += n_wanted;
     account.totals.tokens_month += n_wanted;
+    quota_.note(account, limits_, now);
+    change.save();
 
     for (const Bound bound : kMoneyBounds) {
         const auto n_left = Quota::left(account, limits_, bound, now);
@@ -97,8 +116,10 @@ Status Ticket::reserve(chat::ChatRequest& request, Caller& caller, std::size_t n
         capped_by_egress_ = caller.scopes.tiers.fleet || caller.scopes.tiers.cloud;
         caller.scopes.tiers.fleet = caller.scopes.tiers.cloud = false;
     }
-    quota_.note(account, limits_, now);
-    quota_.save(account);
+    if (!change.is_shared() && has_total(limits_)) {
+        capped_alone_ = caller.scopes.tiers.fleet || caller.scopes.tiers.cloud;
+        caller.scopes.tiers.fleet = caller.scopes.tiers.cloud = false;
+    }
     quota_.tell_all(std::move(lock));
     return {};
 }
@@ -106,10 +127,12 @@ Status Ticket::reserve(chat::ChatRequest& request, Caller& caller, std::size_t n
 std::optional<Error> Ticket::decided(const route::Decision& decision, const route::Facts& facts,
                                      const std::vector<route::Target>& targets,
                                      const std::string& request_id) {
+    const bool leaves = !decision.refused && may_leave(decision, targets);
+    if (!decision.refused && !leaves) return std::nullopt;
     std::unique_lock lock(quota_.mutex_);
     const auto now = quota_.now();
-    auto& account = quota_.account(key_id_, now);
-    const bool leaves = !decision.refused && may_leave(decision, targets);
+    Quota::Change change(quota_, key_id_, now);
+    auto& account = change.account();
     const std::int64_t cost = leaves ? cost_booked(decision, facts, targets) : 0;
     const std::int64_t n_bytes = std::int64_t(n_body_bytes_) + kEgressHeadBytes;
     // Of a refusal: which bound it came from. Else: which bound another request has used up since.
@@ -121,15 +144,13 @@ std::optional<Error> Ticket::decided(const route::Decision& decision, const rout
         error = quota_.refuse(account, limits_, bound,
                               decision.refused ? std::max(n_wanted, *n_left + 1) : n_wanted, now);
     };
-    if (decision.refused || leaves) {
-        check(Bound::egress_bytes_day, n_bytes, capped_by_egress_ && decision.reason == "caller");
-        std::int64_t least = std::numeric_limits<std::int64_t>::max();
-        for (const Bound bound : kMoneyBounds)
-            least = std::min(least, Quota::left(account, limits_, bound, now).value_or(least));
-        for (const Bound bound : kMoneyBounds) {
-            const auto n_left = Quota::left(account, limits_, bound, now);
-            check(bound, cost, capped_by_money_ && decision.reason == "budget" && n_left == least);
-        }
+    check(Bound::egress_bytes_day, n_bytes, capped_by_egress_ && decision.reason == "caller");
+    std::int64_t least = std::numeric_limits<std::int64_t>::max();
+    for (const Bound bound : kMoneyBounds)
+        least = std::min(least, Quota::left(account, limits_, bound, now).value_or(least));
+    for (const Bound bound : kMoneyBounds) {
+        const auto n_left = Quota::left(account, limits_, bound, now);
+        check(bound, cost, capped_by_money_ && decision.reason == "budget" && n_left == least);
     }
     if (!error && leaves) {
         cost_microusd_ = cost;
@@ -141,8 +162,12 @@ std::optional<Error> Ticket::decided(const route::Decision& decision, const rout
         account.totals.egress_bytes_day += n_bytes;
         request_id_ = request_id;
         quota_.note(account, limits_, now);
-        quota_.save(account);
     }
+    change.save();
+    // What was booked goes back when the request is settled.
+    if (leaves ? !change.is_shared() && has_total(limits_)
+               : decision.refused && capped_alone_ && decision.reason == "caller")
+        error = error.value_or(not_counted());
     quota_.tell_all(std::move(lock));
     return error;
 }
@@ -152,7 +177,8 @@ void Ticket::settle(const Spent& spent) {
     std::unique_lock lock(quota_.mutex_);
     if (std::exchange(settled_, true)) return;
     const auto now = quota_.now();
-    auto& account = quota_.account(key_id_, now);
+    Quota::Change change(quota_, key_id_, now);
+    auto& account = change.account();
     const std::int64_t n_tokens = std::clamp<std::int64_t>(spent.n_tokens, 0, kUsageMax / 1024);
     const std::int64_t cost = std::clamp<std::int64_t>(spent.cost_microusd, 0, kUsageMax / 1024);
     const auto settle_in = [](bool same_period, std::int64_t& total, std::int64_t n_used,
@@ -168,12 +194,12 @@ void Ticket::settle(const Spent& spent) {
     if (!account.tokens.correct(began_s_, n_tokens - n_tokens_) && n_tokens > n_tokens_)
         account.tokens.add(now.mono_s, n_tokens - n_tokens_);
     // Nothing has connected: no receipt will come.
-    if (!spent.left_machine && !request_id_.empty()) quota_.release_egress(request_id_);
+    if (!spent.left_machine && !request_id_.empty()) quota_.release_egress(account, request_id_);
     account.n_tokens += n_tokens;
     account.cost_microusd += cost;
     --account.n_open;
     quota_.note(account, limits_, now);
-    quota_.save(account);
+    change.save();
     quota_.tell_all(std::move(lock));
 }
 

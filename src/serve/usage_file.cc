@@ -5,11 +5,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/check.h"
 #include "base/format.h"
@@ -37,48 +39,37 @@ constexpr std::array kMembers{Member{"day", &KeyUsage::day},
 // The longest line: braces, the key, and nine numbers of 19 digits with their names.
 static_assert(kKeyIdBytes + 9 * (19 + 22) + 32 < UsageFile::kLineBytes);
 
-KeyUsage parse_line(std::string_view line) {
-    const auto json = parse_json(line, {.depth = 2, .keys_per_object = 32, .nodes = 64});
-    if (!json || !json->is_object()) return {};
-    const auto key = json->find("key");
-    if (key == json->end() || !key->is_string()) return {};
-    KeyUsage usage;
-    usage.key_id = key->get<std::string>();
-    if (!is_key_id(usage.key_id)) return {};
-    for (const Member& member : kMembers) {
-        const auto it = json->find(member.name);
-        if (it == json->end() || !it->is_number_integer()) return {};
-        // Numbers past the signed range read as unsigned: they are no total of ours.
-        if (it->is_number_unsigned() && it->get<std::uint64_t>() > std::uint64_t(kUsageMax))
-            return {};
-        usage.*member.value = it->get<std::int64_t>();
-        if (usage.*member.value < 0 || usage.*member.value > kUsageMax) return {};
-    }
-    return usage;
-}
+constexpr std::size_t kFileBytesMax = std::size_t(kKeysMax) * UsageFile::kLineBytes;
 
-Result<std::string> read_at_most(const Fd& fd, const std::string& path, std::size_t n_max) {
-    std::string bytes(n_max + 1, '\0');
+// What is there from an offset on, at most so many bytes. Nothing: errno says why.
+std::optional<std::string> read_from(const Fd& fd, std::size_t offset, std::size_t n_max) {
+    std::string bytes(n_max, '\0');
     std::size_t n = 0;
     while (n < bytes.size()) {
-        const ssize_t got = ::pread(fd.get(), bytes.data() + n, bytes.size() - n, off_t(n));
+        const ssize_t got =
+            ::pread(fd.get(), bytes.data() + n, bytes.size() - n, off_t(offset + n));
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0)
-            return fail(ErrorKind::internal,
-                        format("cannot read {}: {}", path, std::strerror(errno)));
+        if (got < 0) return std::nullopt;
         if (got == 0) break;
         n += std::size_t(got);
     }
-    if (n > n_max)
-        return fail(ErrorKind::invalid_request,
-                    format("{} is larger than {} bytes, which {} keys need; move it away, totals "
-                           "of today then begin at zero",
-                           path, n_max, kKeysMax));
     bytes.resize(n);
     return bytes;
 }
 
-constexpr std::size_t kFileBytesMax = std::size_t(kKeysMax) * UsageFile::kLineBytes;
+// 0 or an errno; EWOULDBLOCK after the wait. Waits are slept in turns, the first ones as short as
+// another's work on a line.
+int lock_within(int fd, int kind, std::int64_t wait_ms) {
+    constexpr std::int64_t kTurnUsMax = 1000;
+    std::int64_t turn_us = 10;
+    for (std::int64_t waited_us = 0; ::flock(fd, kind | LOCK_NB) != 0; waited_us += turn_us) {
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK || waited_us >= wait_ms * 1000) return errno;
+        turn_us = std::min(2 * turn_us, kTurnUsMax);
+        std::this_thread::sleep_for(std::chrono::microseconds(turn_us));
+    }
+    return 0;
+}
 
 }  // namespace
 
@@ -104,19 +95,42 @@ std::string usage_line(const KeyUsage& usage) {
     return line + '\n';
 }
 
+KeyUsage parse_usage_line(std::string_view line) {
+    const auto json = parse_json(line, {.depth = 2, .keys_per_object = 32, .nodes = 64});
+    if (!json || !json->is_object()) return {};
+    const auto key = json->find("key");
+    if (key == json->end() || !key->is_string()) return {};
+    KeyUsage usage;
+    usage.key_id = key->get<std::string>();
+    if (!is_key_id(usage.key_id)) return {};
+    for (const Member& member : kMembers) {
+        const auto it = json->find(member.name);
+        if (it == json->end() || !it->is_number_integer()) return {};
+        // Numbers past the signed range read as unsigned: they are no total of ours.
+        if (it->is_number_unsigned() && it->get<std::uint64_t>() > std::uint64_t(kUsageMax))
+            return {};
+        usage.*member.value = it->get<std::int64_t>();
+        if (usage.*member.value < 0 || usage.*member.value > kUsageMax) return {};
+    }
+    return usage;
+}
+
 std::vector<KeyUsage> parse_usage(std::string_view bytes) {
     std::vector<KeyUsage> lines;
     for (std::size_t at = 0; at < bytes.size() && lines.size() < std::size_t(kKeysMax);
          at += UsageFile::kLineBytes)
-        lines.push_back(parse_line(bytes.substr(at, UsageFile::kLineBytes)));
+        lines.push_back(parse_usage_line(bytes.substr(at, UsageFile::kLineBytes)));
     return lines;
 }
 
+// A list is shown even where the lock is not to be had: at worst one line is half old.
 std::vector<KeyUsage> read_usage(const std::string& path) {
     const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (!fd) return {};
-    const auto bytes = read_at_most(fd, path, kFileBytesMax);
-    return bytes ? parse_usage(*bytes) : std::vector<KeyUsage>();
+    (void)lock_within(fd.get(), LOCK_SH, kUsageLockWaitMs);
+    const auto bytes = read_from(fd, 0, kFileBytesMax);
+    (void)::flock(fd.get(), LOCK_UN);
+    return parse_usage(bytes.value_or(""));
 }
 
 Result<UsageFile> UsageFile::open(const std::string& path) {
@@ -130,27 +144,79 @@ Result<UsageFile> UsageFile::open(const std::string& path) {
     if (!S_ISREG(info.st_mode) || (info.st_mode & 077) != 0 || info.st_uid != ::geteuid())
         return fail(ErrorKind::invalid_request,
                     format("{} must be a file of mode 0600 that belongs to this user", path));
-    if (::flock(file.fd_.get(), LOCK_EX | LOCK_NB) != 0)
-        return fail(ErrorKind::overloaded, format("{} is in use by another server", path));
-    HEARTH_TRY(const std::string bytes, read_at_most(file.fd_, path, kFileBytesMax));
-    file.lines_ = parse_usage(bytes);
-    for (std::size_t i = 0; i < file.lines_.size(); ++i) {
-        if (file.lines_[i].key_id.empty())
-            log_warn("usage_line_damaged", {{"file", path}, {"line", std::int64_t(i + 1)}});
-    }
+    if (info.st_size > off_t(kFileBytesMax))
+        return fail(ErrorKind::invalid_request,
+                    format("{} is larger than {} bytes, which {} keys need; end all servers and "
+                           "move it away, totals of today then begin at zero",
+                           path, kFileBytesMax, kKeysMax));
     return file;
 }
 
-void UsageFile::write(std::size_t line, const KeyUsage& usage) {
-    if (!fd_ || line >= std::size_t(kKeysMax)) return;
-    const std::string text = usage_line(usage);
-    const ssize_t n = ::pwrite(fd_.get(), text.data(), text.size(), off_t(line * kLineBytes));
-    if (n == ssize_t(text.size())) {
-        failed_ = false;
-        return;
+bool UsageFile::lock() {
+    const int error =
+        lock_within(fd_.get(), LOCK_EX, is_stuck_ ? kUsageLockLookMs : kUsageLockWaitMs);
+    if (error == 0 && is_stuck_) log_info("usage_lock_free", {{"file", path_}});
+    if (error != 0 && !is_stuck_) {
+        const char* const why =
+            error == EWOULDBLOCK
+                ? "another process keeps it locked; lslocks names it: let it go on (kill -CONT) or "
+                  "end it. Until then nothing leaves for keys with bounds of a day or a month"
+                : std::strerror(error);
+        log_error("usage_lock_stuck", {{"file", path_}, {"why", why}});
     }
-    if (!failed_) log_error("usage_not_written", {{"file", path_}, {"why", std::strerror(errno)}});
-    failed_ = true;
+    is_stuck_ = error != 0;
+    return error == 0;
+}
+
+void UsageFile::unlock() {
+    (void)::flock(fd_.get(), LOCK_UN);
+}
+
+std::optional<std::vector<UsageFile::Line>> UsageFile::news() {
+    std::vector<Line> lines;
+    const auto look = [&](std::size_t at, std::string text) {
+        KeyUsage usage = parse_usage_line(text);
+        if (!usage.key_id.empty()) {
+            damaged_.erase(at);
+            lines.push_back({at, std::move(text), std::move(usage)});
+        } else if (damaged_.insert(at).second) {
+            log_warn("usage_line_damaged", {{"file", path_}, {"line", std::int64_t(at + 1)}});
+        }
+    };
+    for (const std::size_t at : std::set(damaged_)) look(at, read(at).value_or(""));
+    struct stat info;
+    if (::fstat(fd_.get(), &info) != 0) return std::nullopt;
+    const std::size_t n_there =
+        std::min((std::size_t(info.st_size) + kLineBytes - 1) / kLineBytes, std::size_t(kKeysMax));
+    if (n_there <= n_lines_) return lines;
+    const auto tail = read(n_lines_, n_there - n_lines_);
+    if (!tail) return std::nullopt;
+    for (std::size_t at = 0; at < tail->size(); at += kLineBytes)
+        look(n_lines_++, tail->substr(at, kLineBytes));
+    return lines;
+}
+
+std::optional<std::string> UsageFile::read(std::size_t line, std::size_t n) {
+    auto bytes = read_from(fd_, line * kLineBytes, n * kLineBytes);
+    if (!bytes && !read_failed_)
+        log_error("usage_not_read", {{"file", path_}, {"why", std::strerror(errno)}});
+    read_failed_ = !bytes;
+    return bytes;
+}
+
+bool UsageFile::write(std::size_t line, const std::string& text) {
+    const bool fits = line < std::size_t(kKeysMax);
+    const ssize_t n =
+        fits ? ::pwrite(fd_.get(), text.data(), text.size(), off_t(line * kLineBytes)) : 0;
+    const bool ok = n == ssize_t(text.size());
+    if (!ok && !write_failed_)
+        log_error("usage_not_written",
+                  {{"file", path_},
+                   {"why",
+                    fits ? std::strerror(errno) : "it is full; end all servers and move it away"}});
+    write_failed_ = !ok;
+    if (ok) n_lines_ = std::max(n_lines_, line + 1);
+    return ok;
 }
 
 }  // namespace hearth::serve

@@ -1,13 +1,21 @@
-// UsageFile: the totals of each key on disk, so that budgets of a day and a month survive restarts
-// and kill -9. docs/formats/keys.md has the layout: JSON lines of 512 bytes each, written in place.
+// UsageFile: the totals of each key on disk. They survive restarts and kill -9, and all servers on
+// one state folder count in them together. docs/formats/keys.md has the layout: JSON lines of 512
+// bytes each, written in place.
 //
-// A line is one pwrite(2) inside one page: after the end of a process it is the old one or the new
-// one. It is not synced: power loss costs what the kernel had not written yet.
+// The file is the truth. Whoever changes a line locks the file (flock(2), a few microseconds),
+// reads the line, and writes it changed. A line is one pwrite(2) inside one page: after the end of
+// a process it is the old one or the new one, and the lock ended with the process. It is not
+// synced: power loss costs what the kernel had not written yet.
+//
+// A process that was stopped while it held the lock (SIGSTOP, a debugger) keeps it. One call waits
+// kUsageLockWaitMs for it; those after it wait kUsageLockLookMs each, until one of them gets it.
 //
 // Thread: the caller's; the quota's mutex guards it.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,29 +42,50 @@ std::int64_t first_day_of_month(std::int64_t month);
 class UsageFile {
   public:
     static constexpr std::size_t kLineBytes = 512;
+    struct Line {
+        std::size_t at = 0;
+        std::string text;
+        KeyUsage usage;
+    };
 
-    // Takes the file for this process. Errors: overloaded where another process has it; what the
-    // file system says; invalid_request for a file that others can read or that is no such file.
+    // Errors: what the file system says; invalid_request for a file that others can read or that is
+    // no such file.
     static Result<UsageFile> open(const std::string& path);
     UsageFile() = default;  // keeps nothing
-
-    // Lines that are damaged are left out, with a line in the log.
-    const std::vector<KeyUsage>& lines() const { return lines_; }
-    // Errors are in the log, once.
-    void write(std::size_t line, const KeyUsage& usage);
     explicit operator bool() const { return bool(fd_); }
+
+    // False where another process has held the file for too long; the log has it once, with what
+    // to do. The lock stays until unlock().
+    bool lock();
+    void unlock();
+
+    // Requires of all below: the lock. Without it a line may be read half old and half new.
+    //
+    // Lines that nobody has been told of: all at first, later those that other processes added, and
+    // damaged ones that became whole. A damaged one is left out, with a line in the log, once.
+    // Nothing: the file cannot be read.
+    std::optional<std::vector<Line>> news();
+    // Lines that news() knows, damaged ones included; a new key's line is the next one.
+    std::size_t n_lines() const { return n_lines_; }
+    // The bytes of n lines from one on, fewer at the end of the file. Nothing: it cannot be read.
+    std::optional<std::string> read(std::size_t line, std::size_t n = 1);
+    // False where it could not be written; the log has it once.
+    bool write(std::size_t line, const std::string& text);
 
   private:
     Fd fd_;
     std::string path_;
-    std::vector<KeyUsage> lines_;
-    bool failed_ = false;
+    std::size_t n_lines_ = 0;
+    std::set<std::size_t> damaged_;
+    bool is_stuck_ = false, read_failed_ = false, write_failed_ = false;
 };
 
-// What the file says, without taking it. A file that is not there says nothing.
+// What the file says, for who counts nothing. A file that is not there says nothing.
 std::vector<KeyUsage> read_usage(const std::string& path);
 // Hostile bytes to lines; the position of a damaged one holds an empty key_id.
 std::vector<KeyUsage> parse_usage(std::string_view bytes);
+// One of them; an empty key_id where it is damaged.
+KeyUsage parse_usage_line(std::string_view line);
 // One line of exactly kLineBytes, its end of line included.
 std::string usage_line(const KeyUsage& usage);
 

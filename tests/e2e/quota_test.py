@@ -1,8 +1,12 @@
-"""Bounds and scopes of a key where requests leave: money, bytes out, classes. Against a double that counts."""
+"""Bounds and scopes of a key where requests leave: money, bytes out, classes. Against a double that counts.
+And of several servers on one state folder."""
+import fcntl
 import json
+import os
+import time
 
 from double import TEXT, Double
-from house import HouseTest, ask
+from house import HouseTest, Server, ask, in_threads
 
 ANSWER = "".join(TEXT)
 CLASS = "x-hearth-sensitivity"
@@ -148,3 +152,61 @@ class Quota(HouseTest):
         lowered = [e["record"].get("decision", {}).get("lowered") for e in entries if e["event"] == "decision"]
         self.assertEqual(lowered.count(True), 1, lowered)
         self.assertIs(lowered[-1], True)
+
+    def test_two_servers_on_one_folder_hold_a_bound_of_tokens_together(self):
+        servers = [self.serve(), self.serve()]
+        who, bound = self.key("--tokens-day", "400"), 400
+
+        def ask_until_refused(server):
+            n_tokens = 0
+            for _ in range(200):
+                answer = self.ask(server, who, "demo")
+                if answer.status != 200:
+                    self.refused_for(answer, "tokens per day")
+                    return n_tokens
+                n_tokens += answer.json()["usage"]["total_tokens"]
+            self.fail("the bound was never reached")
+        each = in_threads([lambda server=server: ask_until_refused(server) for server in servers])
+        # Booked are 7 tokens of the prompt, by its bytes, and it has 11: each of the two requests that
+        # were open at the end may pass the bound by 4. What is left at the end is less than one books.
+        self.assertTrue(bound - 2 * 14 < sum(each) <= bound + 2 * 4, each)
+        for server in servers:
+            self.assertEqual(self.used(server, who)["tokens_day"], sum(each))
+        (listed,) = json.loads(self.hearth("keys", "list", "--json").stdout)["keys"]
+        self.assertIsNotNone(listed["last_used"])
+
+    def test_a_server_that_is_killed_leaves_its_totals_to_the_other(self):
+        who, stays = self.key("--budget-usd-day", "0.0009"), self.serve_with("ok")
+        killed = Server(self.home, "--config", os.path.join(self.home, "test.toml"))
+        for server in (killed, stays, killed, stays):
+            self.assertEqual(self.ask(server, who, "acme/ok").text(), ANSWER)
+        killed.process.kill()
+        killed.process.wait()
+        killed.process.stdout.close()
+        n_answers = 4
+        while (answer := self.ask(stays, who, "acme/ok")).status == 200 and n_answers < 99:
+            n_answers += 1
+        self.refused_for(answer, "per day")
+        self.assertEqual(self.used(stays, who)["microusd_day"], 14 * n_answers)
+        self.assertTrue(4 < n_answers <= 900 // 14, n_answers)
+
+    def test_nothing_leaves_while_a_stopped_process_holds_the_totals(self):
+        server = self.serve_with("ok")
+        who, unbound = self.key("--budget-usd-day", "1"), self.key()
+        self.assertEqual(self.ask(server, who, "acme/ok").text(), ANSWER)
+        with open(os.path.join(self.home, "state", "usage.jsonl"), "rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            begin = time.monotonic()
+            refused = self.ask(server, who, "acme/ok")
+            self.assertLess(time.monotonic() - begin, 30)
+            self.assertEqual(refused.status, 503, refused.body)
+            self.assertIn("cannot be counted", refused.json()["error"]["message"])
+            self.assertGreaterEqual(int(refused.headers["retry-after"]), 1)
+            for model in ("auto", "cloud", "demo"):
+                self.stays_here(self.ask(server, who, model))
+            self.assertEqual(self.double.n_connections, 1)
+            self.assertEqual(self.ask(server, unbound, "acme/ok").text(), ANSWER)
+        self.assertIn("usage_lock_stuck", server.said())
+        self.assertEqual(self.ask(server, who, "acme/ok").text(), ANSWER)
+        self.assertEqual(self.used(server, who)["microusd_day"], 2 * 14)
+        self.assertEqual(self.used(server, who)["requests_day"], 6)

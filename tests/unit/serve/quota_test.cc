@@ -369,11 +369,6 @@ TEST(Quota, totals_come_back_from_the_file_and_a_torn_line_costs_only_itself) {
             auto ticket = (*quota)->admit(key, {});
             (*ticket)->settle({.n_tokens = 11, .cost_microusd = 22});
         }
-        // Another server beside it counts in memory only.
-        auto second = Quota::open(path, clock);
-        ASSERT_TRUE(second);
-        EXPECT_EQ((*second)->usage("hk-aaaaaaaa").tokens_day, 11);
-        (*(*second)->admit("hk-aaaaaaaa", {}))->settle({.n_tokens = 1000});
     }
     struct stat info;
     ASSERT_EQ(::stat(path.c_str(), &info), 0);
