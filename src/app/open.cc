@@ -93,6 +93,8 @@ engine::EngineOptions engine_options(const Context& context) {
     options.n_batch_tokens = s.integer("engine.batch_tokens");
     options.n_queue = s.integer("engine.queue");
     options.kv_type = s.text("engine.kv");
+    options.n_prefix_tokens = s.integer("engine.prefix_tokens");
+    options.prefix_idle_ms = s.integer("engine.prefix_idle_s") * 1000;
     options.packed_folder = context.folders.packed();
     return options;
 }

@@ -286,6 +286,7 @@ void LocalBackend::start(Job job) {
     for (std::int64_t i = 0; i < request.n; ++i) {
         engine::Request r;
         r.prompt = prompt->ids;
+        r.owner = job.owner;
         r.sampling = sampling_for(request.sampling);
         r.sampling.seed += std::uint64_t(i);
         if (request.logprobs) r.sampling.n_logprobs = request.top_logprobs;
