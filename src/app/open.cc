@@ -104,6 +104,7 @@ backend::LocalOptions local_options(const Context& context, const std::string& m
     options.engine = engine_options(context);
     options.isa = context.settings.text("engine.isa");
     options.n_threads = int(context.settings.integer("engine.threads"));
+    options.public_prefixes = context.settings.config().public_prefixes;
     // demo was trained for tasks with one right answer; chance only spoils them.
     if (model == "demo") options.defaults.temperature = 0;
     return options;
