@@ -126,6 +126,19 @@ TEST(PrefixCache, the_same_tokens_after_others_are_another_block) {
     EXPECT_EQ(rig.found(of({7, 7}), kAnn), 0);
 }
 
+TEST(PrefixCache, a_hash_that_collides_is_no_hit) {
+    // Two buckets: half of all lookups meet another entry there.
+    Rig rig(2);
+    for (int i = 1; i <= 20; ++i) {
+        rig.answered(of({i, 7}), kAnn);
+        EXPECT_EQ(rig.found(of({7}), kAnn), 0) << i;
+        EXPECT_EQ(rig.found(of({i + 1}), kAnn), 0) << i;
+        EXPECT_EQ(rig.found(of({i, 8}), kAnn), 1) << i;
+        EXPECT_EQ(rig.found(of({i, 7}), kBen), 0) << i;
+        EXPECT_EQ(rig.found(of({i, 7}), kAnn), 2) << i;
+    }
+}
+
 TEST(PrefixCache, owners_do_not_see_each_other) {
     Rig rig(10);
     const Blocks ann = rig.answered(of({1, 2}), kAnn);
