@@ -154,9 +154,10 @@ class Builder {
         c->add_option("--model", args->models, "what to serve (repeatable) [the store, and demo]")
             ->take_all();
         setting(c, {"serve.host", "serve.port", "serve.host_names", "engine.parallel",
-                    "engine.batch_tokens", "engine.queue", "route.keep_from", "route.redact",
-                    "route.fallback", "route.offline", "journal.sync", "journal.rotate_mib",
-                    "journal.keep_days", "journal.content", "journal.content_class"});
+                    "engine.batch_tokens", "engine.queue", "engine.prefix_tokens",
+                    "engine.prefix_idle_s", "route.keep_from", "route.redact", "route.fallback",
+                    "route.offline", "journal.sync", "journal.rotate_mib", "journal.keep_days",
+                    "journal.content", "journal.content_class"});
         engine_settings(c);
     }
 

@@ -268,6 +268,7 @@ int bench_model(Context& context, const BenchArgs& args) {
     const std::int64_t started_ns = system_clock().mono_ns();
     engine::EngineOptions options = engine_options(context);
     options.n_parallel = args.parallel;
+    options.n_prefix_tokens = 0;           // every run computes its prompts
     options.pause_timeout_ms = INT32_MAX;  // sequences wait for each other's prefill (bench_run.cc)
     options.n_ctx = std::max({options.n_ctx, args.n_prompt + 1, args.depth + 2 + args.n_generate});
     auto engine = open_engine(context, args.model, options);

@@ -41,6 +41,9 @@ int config_show_command(Context& context) {
             for (const route::Target& m : u.models) out.value(m.model);
             out.end_array().end_object();
         }
+        out.end_array().key("public_prefixes").begin_array();
+        for (const backend::PublicPrefix& p : file.public_prefixes)
+            out.begin_object().field("name", p.name).field("text", p.text).end_object();
         std::puts(out.end_array().end_object().text().c_str());
         return kDone;
     }
@@ -56,6 +59,8 @@ int config_show_command(Context& context) {
                     route::name_of(u.tier), u.base_url.c_str());
         for (const route::Target& m : u.models) std::printf("  %s\n", m.model.c_str());
     }
+    for (const backend::PublicPrefix& p : file.public_prefixes)
+        std::printf("\n%s: %zu bytes that every key may share\n", p.name.c_str(), p.text.size());
     return kDone;
 }
 

@@ -1,5 +1,5 @@
-// config.toml: the settings table's rows by section, and [[upstream]] blocks. The one file that
-// knows toml++.
+// config.toml: the settings table's rows by section, and blocks: [[upstream]], [[detector]],
+// [[public_prefix]]. The one file that knows toml++.
 #include "app/settings.h"
 
 #include <cstdlib>
@@ -19,6 +19,8 @@ namespace hearth::app {
 namespace {
 
 constexpr std::size_t kConfigBytesMax = 1 << 20;
+// Each prompt is compared with every one of them.
+constexpr std::size_t kPublicPrefixesMax = 64;
 constexpr std::int64_t kWaitMsMax = 86'400'000;  // a day without a byte is no answer
 
 // A number as it was written, as far as a double holds it: the shortest digits that mean the same.
@@ -39,6 +41,8 @@ class Reader {
                 HEARTH_CHECK_OK(read_upstreams(node));
             } else if (key == "detector") {
                 HEARTH_CHECK_OK(read_detectors(node));
+            } else if (key == "public_prefix") {
+                HEARTH_CHECK_OK(read_public_prefixes(node));
             } else if (const toml::table* section = node.as_table()) {
                 for (const auto& [name, value] : *section)
                     HEARTH_CHECK_OK(read_setting(format("{}.{}", key.str(), name.str()), value));
@@ -122,6 +126,40 @@ class Reader {
             detector.pattern = pattern->as_string()->get();
         }
         out_.detectors.push_back(std::move(detector));
+        return {};
+    }
+
+    Status read_public_prefixes(const toml::node& node) {
+        const toml::array* blocks = node.as_array();
+        if (!blocks || !blocks->is_array_of_tables())
+            return refuse(node, "public prefixes are written as [[public_prefix]] blocks");
+        if (blocks->size() > kPublicPrefixesMax)
+            return refuse(node, format("there are {} [[public_prefix]] blocks, the limit is {}",
+                                       blocks->size(), kPublicPrefixesMax));
+        for (const toml::node& block : *blocks)
+            HEARTH_CHECK_OK(read_public_prefix(*block.as_table()));
+        return {};
+    }
+
+    Status read_public_prefix(const toml::table& table) {
+        for (const auto& [key, value] : table) {
+            if (key != "text" && key != "file")
+                return refuse(value, format("unknown key {} in [[public_prefix]]", key.str()));
+            if (!value.is_string()) return refuse(value, format("{} must be text", key.str()));
+        }
+        if (table.size() != 1)
+            return refuse(table, "[[public_prefix]] needs text = \"…\" or file = \"…\"");
+        backend::PublicPrefix prefix;
+        prefix.name = format("public_prefix {}", out_.public_prefixes.size() + 1);
+        prefix.text = table["text"].value_or<std::string>("");
+        if (const toml::node* file = table.get("file")) {
+            auto text = read_file(file->as_string()->get(), kConfigBytesMax);
+            if (!text) return refuse(*file, text.error().message);
+            prefix.text = std::move(*text);
+        }
+        if (prefix.text.find_first_not_of(" \t\r\n") == std::string::npos)
+            return refuse(table, "the text of a [[public_prefix]] is empty");
+        out_.public_prefixes.push_back(std::move(prefix));
         return {};
     }
 

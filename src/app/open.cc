@@ -93,6 +93,8 @@ engine::EngineOptions engine_options(const Context& context) {
     options.n_batch_tokens = s.integer("engine.batch_tokens");
     options.n_queue = s.integer("engine.queue");
     options.kv_type = s.text("engine.kv");
+    options.n_prefix_tokens = s.integer("engine.prefix_tokens");
+    options.prefix_idle_ms = s.integer("engine.prefix_idle_s") * 1000;
     options.packed_folder = context.folders.packed();
     return options;
 }
@@ -102,6 +104,7 @@ backend::LocalOptions local_options(const Context& context, const std::string& m
     options.engine = engine_options(context);
     options.isa = context.settings.text("engine.isa");
     options.n_threads = int(context.settings.integer("engine.threads"));
+    options.public_prefixes = context.settings.config().public_prefixes;
     // demo was trained for tasks with one right answer; chance only spoils them.
     if (model == "demo") options.defaults.temperature = 0;
     return options;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/public_prefix.h"
 #include "backend/upstream.h"
 #include "base/result.h"
 #include "route/sensitivity.h"
@@ -38,12 +39,13 @@ struct Setting {
     std::string source;  // "flag", "environment HEARTH_PORT", "/…/config.toml", "default"
 };
 
-// What config.toml holds besides the table: upstreams.
+// What config.toml holds besides the table: its blocks.
 struct ConfigFile {
     std::string path;                           // empty: there is none
     std::map<std::string, std::string> values;  // "serve.port" → "1234"
     std::vector<backend::UpstreamConfig> upstreams;
     std::vector<route::UserDetector> detectors;  // checked: Detectors::make takes them
+    std::vector<backend::PublicPrefix> public_prefixes;
 };
 // Errors: invalid_request with path:line:column; an unknown key is an error that names close ones.
 Result<ConfigFile> read_config(const std::string& path);

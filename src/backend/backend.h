@@ -24,6 +24,9 @@ struct Job {
     std::shared_ptr<chat::EventSink> sink;
     // Local only: the prompt, where the decision has counted its tokens already.
     std::shared_ptr<const Prompt> prompt;
+    // Local only: whose the prompt is, the id of a key or empty. What is computed of it is found
+    // again by the same owner only.
+    std::string owner = {};
     // Upstreams only; a backend that needs one and has none fails the job as internal.
     std::unique_ptr<egress::EgressPermit> permit;
     // The class that the decision found: a server of the operator's is told, because it decides

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
+#include "base/log.h"
 
 namespace hearth::backend {
 namespace {
@@ -201,7 +202,32 @@ Result<std::unique_ptr<LocalBackend>> LocalBackend::open(const model::ModelSourc
         // Not fatal: raw prompts need no template. Who asks for a chat gets this error.
         backend->no_format_ = std::move(format ? parsed.error() : format.error());
     }
+    backend->publish_prefixes();
     return backend;
+}
+
+// A mark that cannot be public is a warning: prompts are answered all the same.
+void LocalBackend::publish_prefixes() {
+    engine::PublicPrefixes prefixes;
+    for (const PublicPrefix& mark : options_.public_prefixes) {
+        chat::FormatModel now = format_model_;
+        now.now_unix_s = system_clock().wall_ns() / kNsPerS;
+        const auto text = format_ ? public_part(*format_, std::move(now), mark.text)
+                                  : Result<std::string>(fail(no_format_));
+        std::vector<TokenId> ids = text ? ids_of(*text) : std::vector<TokenId>();
+        std::string why = text ? "" : text.error().message;
+        if (text && std::int64_t(ids.size()) < model::kBlockTokens)
+            why = format("it is {} tokens, and nothing shorter than {} is shared", ids.size(),
+                         model::kBlockTokens);
+        if (!why.empty()) {
+            log_warn(
+                "prefix_not_public",
+                {{"prefix", mark.name}, {"model", engine_->model().info().name}, {"why", why}});
+            continue;
+        }
+        prefixes.push_back(std::move(ids));
+    }
+    if (!prefixes.empty()) engine_->set_public_prefixes(std::move(prefixes));
 }
 
 LocalBackend::~LocalBackend() {
@@ -248,10 +274,15 @@ Result<Prompt> LocalBackend::prepare(const chat::ChatRequest& request,
     now.now_unix_s = now_unix_s.value_or(system_clock().wall_ns() / kNsPerS);
     prompt.now_unix_s = now.now_unix_s;
     HEARTH_TRY(prompt.text, format_->render(now, request));
-    // A template that writes BOS itself must not get a second one.
-    const bool has_bos = words.bos() && prompt.text.starts_with(words.text(*words.bos()));
-    prompt.ids = words.encode(prompt.text, {.add_special = !has_bos, .parse_special = true});
+    prompt.ids = ids_of(prompt.text);
     return prompt;
+}
+
+std::vector<TokenId> LocalBackend::ids_of(const std::string& rendered) const {
+    const model::Tokenizer& words = engine_->model().tokenizer();
+    // A template that writes BOS itself must not get a second one.
+    const bool has_bos = words.bos() && rendered.starts_with(words.text(*words.bos()));
+    return words.encode(rendered, {.add_special = !has_bos, .parse_special = true});
 }
 
 engine::Sampling LocalBackend::sampling_for(const chat::SamplingRequest& asked) const {
@@ -286,6 +317,7 @@ void LocalBackend::start(Job job) {
     for (std::int64_t i = 0; i < request.n; ++i) {
         engine::Request r;
         r.prompt = prompt->ids;
+        r.owner = job.owner;
         r.sampling = sampling_for(request.sampling);
         r.sampling.seed += std::uint64_t(i);
         if (request.logprobs) r.sampling.n_logprobs = request.top_logprobs;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/public_prefix.h"
 #include "base/json.h"
 #include "chat/format.h"
 #include "engine/engine.h"
@@ -26,6 +27,7 @@ struct LocalOptions {
     engine::Sampling defaults;
     std::string isa;    // "": the best
     int n_threads = 0;  // 0: one per usable core
+    std::vector<PublicPrefix> public_prefixes = {};
 };
 
 class LocalBackend final : public Backend {
@@ -62,6 +64,8 @@ class LocalBackend final : public Backend {
 
   private:
     LocalBackend() = default;
+    std::vector<TokenId> ids_of(const std::string& rendered) const;
+    void publish_prefixes();
     std::unique_ptr<engine::Engine> engine_;
     const chat::Format* format_ = nullptr;  // nullptr: the model has no template
     chat::FormatModel format_model_;        // with the parsed template

@@ -31,6 +31,8 @@ Status check_options(const EngineOptions& o) {
     HEARTH_CHECK_OK(check_range("n_queue", o.n_queue, 0, kMaxQueue));
     HEARTH_CHECK_OK(check_range("prefill_chunk", o.prefill_chunk, 0, kMaxBatchTokens));
     HEARTH_CHECK_OK(check_range("pause_timeout_ms", o.pause_timeout_ms, 1, INT32_MAX));
+    HEARTH_CHECK_OK(check_range("n_prefix_tokens", o.n_prefix_tokens, -1, INT64_MAX));
+    HEARTH_CHECK_OK(check_range("prefix_idle_ms", o.prefix_idle_ms, 1, INT32_MAX));
     return check_range("n_blocks", o.n_blocks, 0, INT32_MAX);
 }
 
@@ -124,6 +126,10 @@ class LocalEngine final : public Engine {
     Result<Scores> score(std::vector<TokenId> ids, std::int64_t top_n) override {
         return loop_.score(std::move(ids), top_n);
     }
+    void set_public_prefixes(PublicPrefixes prefixes) override {
+        loop_.set_public_prefixes(std::move(prefixes));
+    }
+    void forget(std::string owner) override { loop_.forget(std::move(owner)); }
     void settle() override {
         if (model_->packing()) model_->packing()->settle();
     }

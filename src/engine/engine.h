@@ -68,7 +68,8 @@ struct Finish {
     StopReason reason = StopReason::length;
     std::string text;  // what was held back and is now known to be text
     Error error;       // failed only
-    // The end token is not counted. n_cached: prompt tokens whose keys another sequence computed.
+    // The end token is not counted. n_cached: prompt tokens whose keys another sequence computed,
+    // before or beside this one.
     std::int64_t n_prompt = 0, n_cached = 0, n_generated = 0;
     // Arrival → admitted → first token known → end; ttft: arrival → first output handed over.
     std::int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0, ttft_ns = 0;
@@ -87,6 +88,8 @@ class OutputSink {
 
 struct Request {
     std::vector<TokenId> prompt = {};
+    // Who asks: computed blocks of a prompt are found by later requests of the same owner only.
+    std::string owner = {};
     Sampling sampling = {};
     std::int64_t max_tokens = -1;  // -1: to the end of the context
     std::vector<std::string> stop = {};
@@ -106,6 +109,11 @@ struct EngineOptions {
     // but no less than one full context; sequences then wait for each other's blocks.
     std::int64_t n_blocks = 0;
     std::size_t memory_bytes = 0;  // memory at hand; 0: what the machine says
+    // Tokens whose keys and values are remembered after their answers, for later requests that
+    // begin alike. 0: none; -1: half of the KV cache. What nobody used for prefix_idle_ms is
+    // forgotten: memory that waits for nobody goes back to answers, and no prompt stays for ever.
+    std::int64_t n_prefix_tokens = -1;
+    std::int64_t prefix_idle_ms = 600'000;
     // Where packed weights are kept, which answer faster with the same bits; empty: none are made.
     std::string packed_folder = {};
 };
@@ -115,7 +123,11 @@ struct EngineStats {
     // Accepted and not finished: at n_parallel + n_queue others are refused.
     std::int64_t n_open = 0;
     std::int64_t n_blocks = 0, n_blocks_used = 0;
-    std::int64_t prompt_tokens_total = 0, output_tokens_total = 0, steps_total = 0;
+    std::int64_t n_blocks_remembered = 0;  // held by nobody, and found again by who begins alike
+    // Prompt tokens are computed ones; cached ones were found instead, computed by earlier
+    // requests.
+    std::int64_t prompt_tokens_total = 0, cached_tokens_total = 0;
+    std::int64_t output_tokens_total = 0, steps_total = 0;
     // Time of steps; a step with rows of both kinds counts for each by its share of the rows.
     std::int64_t prefill_ns_total = 0, decode_ns_total = 0;
 };
@@ -131,6 +143,8 @@ struct MemoryPlan {
     // The same for people: a line for each part, the total, and the memory at hand.
     std::string text() const;
 };
+
+using PublicPrefixes = std::vector<std::vector<TokenId>>;
 
 class Engine {
   public:
@@ -159,11 +173,21 @@ class Engine {
     // each place. Waits; any thread but the engine's. Steps beside the running sequences.
     // Errors: as submit; context_overflow when ids are more than n_ctx; cancelled when the engine
     // shuts down meanwhile; internal when logits are no numbers, or the model file has changed.
+    // Everything is computed, and nothing of it remembered.
     struct Scores {
         std::vector<float> logprobs;
         std::vector<std::vector<TokenScore>> top;
     };
     virtual Result<Scores> score(std::vector<TokenId> ids, std::int64_t top_n) = 0;
+
+    // Prefixes that everyone may share the computed blocks of, whoever computed them: a block of a
+    // prompt is public when the prompt is one of these up to the block's end. Replaces those of
+    // before; what was remembered is forgotten. Any thread; from the next step on.
+    virtual void set_public_prefixes(PublicPrefixes prefixes) = 0;
+    // Drops what is remembered of an owner's prompts and answers; what was submitted before goes on
+    // and leaves nothing. Public blocks stay. Any thread; from the next step on, soon where none is
+    // due.
+    virtual void forget(std::string owner) = 0;
 
     // Waits until nothing is prepared beside the answers any more: for who measures.
     virtual void settle() = 0;

@@ -79,6 +79,7 @@ Result<std::unique_ptr<Sequence>> make_sequence(Request request, const model::To
                                       [&](TokenId id) { return begins_text(tokenizer, id); });
     seq->sampling = std::move(request.sampling);
     seq->ignore_end = request.ignore_end;
+    seq->owner = std::move(request.owner);
     seq->sink = std::move(request.sink);
     return seq;
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <future>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/ids.h"
@@ -30,7 +31,7 @@ struct Sequence {
     // The last token of a scored text is only looked up, never computed.
     std::int64_t n_known() const { return std::int64_t(tokens.size()) - (score ? 1 : 0); }
     bool decodes() const { return n_generated > 0; }
-    // Whole blocks of the prompt that answers to it can share. The last token stays out: each
+    // Whole blocks of the prompt that others may have computed. The last token stays out: each
     // answer needs the logits of its row.
     std::int64_t n_shareable() const { return (n_prompt - 1) / model::kBlockTokens; }
     SeqState state() const;
@@ -45,10 +46,13 @@ struct Sequence {
     bool ignore_end = false;
     TextStream text;
     KvTable table;
+    std::string owner;
+    bool owner_forgotten = false;  // between its submission and the next step
+    PrefixOwner prefix;            // the engine thread's number for the owner; score() has nobody's
     // Sequences submitted together with equal prompts have one number: how many sequences were
     // accepted before the first of them. -1: no other has this prompt.
     std::int64_t group = -1;
-    std::int64_t n_cached = 0;         // prompt tokens that a sibling computed
+    std::int64_t n_cached = 0;         // prompt tokens that another sequence computed
     std::shared_ptr<OutputSink> sink;  // generation
     std::unique_ptr<ScoreJob> score;   // or score()
 

@@ -16,6 +16,16 @@ std::int64_t max_logits(const EngineOptions& options) {
     return options.n_parallel + kScoreRows;
 }
 
+namespace {
+
+PrefixLimits prefix_limits(const EngineOptions& options) {
+    const std::int64_t n = options.n_prefix_tokens;
+    return {.n_blocks = n < 0 ? options.n_blocks / 2 : n / model::kBlockTokens,
+            .idle_ns = options.prefix_idle_ms * kNsPerMs};
+}
+
+}  // namespace
+
 StepLoop::StepLoop(const Machine& machine, const EngineOptions& options, const Clock& clock)
     : machine_(machine),
       options_(options),
@@ -25,7 +35,7 @@ StepLoop::StepLoop(const Machine& machine, const EngineOptions& options, const C
               .max_logits = max_logits(options),
               .prefill_chunk = options.prefill_chunk},
       clock_(clock),
-      cache_(options.n_blocks),
+      cache_(options.n_blocks, prefix_limits(options), clock),
       sampler_(machine.n_vocab) {
     CHECK(options.n_blocks >= blocks_for(options.n_ctx));
     const auto n_parallel = std::size_t(options.n_parallel);
@@ -74,7 +84,8 @@ Status StepLoop::submit(std::vector<Request> requests) {
                                            options_.n_ctx));
         // Equal prompts stand side by side. Groups are numbered by place among these until
         // enqueue() knows how many were accepted before.
-        if (!seqs.empty() && seq->n_shareable() > 0 && seqs.back()->tokens == seq->tokens) {
+        if (!seqs.empty() && seq->n_shareable() > 0 && seqs.back()->tokens == seq->tokens &&
+            seqs.back()->owner == seq->owner) {
             if (seqs.back()->group < 0) seqs.back()->group = std::int64_t(seqs.size()) - 1;
             seq->group = seqs.back()->group;
         }
@@ -97,6 +108,24 @@ Result<Engine::Scores> StepLoop::score(std::vector<TokenId> ids, std::int64_t to
     return done.get();
 }
 
+void StepLoop::set_public_prefixes(PublicPrefixes prefixes) {
+    {
+        const std::lock_guard lock(mutex_);
+        new_public_ = std::move(prefixes);
+    }
+    wake_.notify_one();
+}
+
+void StepLoop::forget(std::string owner) {
+    {
+        const std::lock_guard lock(mutex_);
+        for (const SequencePtr& seq : inbox_)
+            if (seq->owner == owner) seq->owner_forgotten = true;
+        to_forget_.push_back(std::move(owner));
+    }
+    wake_.notify_one();
+}
+
 EngineStats StepLoop::stats() const {
     const std::lock_guard lock(mutex_);
     EngineStats stats = published_;
@@ -117,11 +146,16 @@ void StepLoop::run() {
     for (;;) {
         const bool stepped = step();
         std::unique_lock lock(mutex_);
-        const auto has_news = [&] { return stopping_ || !inbox_.empty(); };
-        if (!stepped && running_.empty() && waiting_.empty())
-            wake_.wait(lock, has_news);
-        else if (!stepped)  // readers are late, and do not say when they are back
+        const auto has_news = [&] {
+            return stopping_ || !inbox_.empty() || !to_forget_.empty() || new_public_;
+        };
+        if (!stepped && !(running_.empty() && waiting_.empty()))
+            // Readers are late, and do not say when they are back.
             wake_.wait_for(lock, std::chrono::milliseconds(kPausePollMs), has_news);
+        else if (const auto idle_ns = cache_.idle_in_ns(); !stepped && idle_ns)
+            wake_.wait_for(lock, std::chrono::nanoseconds(*idle_ns), has_news);
+        else if (!stepped)
+            wake_.wait(lock, has_news);
         if (stopping_) break;
     }
     cancel_all();
@@ -143,9 +177,56 @@ bool StepLoop::step() {
 }
 
 void StepLoop::take() {
-    const std::lock_guard lock(mutex_);
-    for (SequencePtr& seq : inbox_) waiting_.push_back(std::move(seq));
-    inbox_.clear();
+    const std::size_t n_before = waiting_.size();
+    std::vector<std::string> to_forget;
+    std::optional<PublicPrefixes> new_public;
+    {
+        const std::lock_guard lock(mutex_);
+        for (SequencePtr& seq : inbox_) waiting_.push_back(std::move(seq));
+        inbox_.clear();
+        to_forget.swap(to_forget_);
+        new_public.swap(new_public_);
+    }
+    if (new_public) publicise(std::move(*new_public));
+    for (const std::string& owner : to_forget) forget_now(owner);
+    for (std::size_t i = n_before; i < waiting_.size(); ++i) identify(*waiting_[i]);
+    cache_.forget_idle();
+    // Nothing refers to the owners' numbers then, and their names must not pile up.
+    if (running_.empty() && waiting_.empty() && cache_.n_remembered() == 0) owners_.clear();
+}
+
+void StepLoop::identify(Sequence& seq) {
+    if (seq.score || seq.owner_forgotten) return;
+    const auto [it, is_new] = owners_.try_emplace(seq.owner, next_owner_);
+    if (is_new) ++next_owner_;
+    seq.prefix = {.id = it->second, .n_public = n_public_of(seq)};
+}
+
+// Blocks of the prompt that are public.
+std::int64_t StepLoop::n_public_of(const Sequence& seq) const {
+    const std::span prompt(seq.tokens.data(), std::size_t(seq.n_prompt));
+    std::int64_t n = 0;
+    for (const std::vector<TokenId>& prefix : public_)
+        n = std::max(n, std::ranges::mismatch(prompt, prefix).in1 - prompt.begin());
+    return n / model::kBlockTokens;
+}
+
+void StepLoop::publicise(PublicPrefixes prefixes) {
+    public_ = std::move(prefixes);
+    cache_.forget_all();
+    for (const SequencePtr& seq : running_) seq->prefix.n_public = n_public_of(*seq);
+    for (const SequencePtr& seq : waiting_) seq->prefix.n_public = n_public_of(*seq);
+}
+
+void StepLoop::forget_now(const std::string& owner) {
+    const auto it = owners_.find(owner);
+    if (it == owners_.end()) return;
+    cache_.forget(it->second);
+    for (const SequencePtr& seq : running_)
+        if (seq->prefix.id == it->second) seq->prefix.id = kNobody;
+    for (const SequencePtr& seq : waiting_)
+        if (seq->prefix.id == it->second) seq->prefix.id = kNobody;
+    owners_.erase(it);
 }
 
 void StepLoop::look_at_readers() {
@@ -173,9 +254,7 @@ void StepLoop::make_plan() {
     running_states_.clear();
     for (const SequencePtr& seq : running_) {
         SeqState state = seq->state();
-        const auto blocks = seq->table.blocks();
-        if (seq->group >= 0 && !blocks.empty() && cache_.refs(blocks[0]) > 1)
-            state.n_shared = seq->n_shareable();
+        if (sibling_of(*seq) != nullptr) state.n_shared = seq->n_shareable();
         running_states_.push_back(state);
     }
     list_candidates();
@@ -224,11 +303,24 @@ void StepLoop::admit() {
             CHECK(sibling != nullptr);
             cache_.fork_into(seq->table, sibling->table, n_shared * model::kBlockTokens);
             seq->n_cached = seq->table.n_tokens();
+        } else {
+            attach(*seq, plan_.n_rows[running_.size()]);
         }
         seq->admitted_ns = now_ns;
         running_.push_back(std::move(seq));
     }
     if (plan_.n_admit > 0) std::erase(waiting_, nullptr);
+}
+
+// A sequence that is admitted: it takes what is remembered of its prompt, and computes fewer rows
+// where less than planned is left. One is: the last token's.
+void StepLoop::attach(Sequence& seq, std::int64_t& n_rows) {
+    cache_.attach(seq.table, seq.tokens, seq.prefix, seq.n_shareable());
+    seq.n_cached = seq.table.n_tokens();
+    counts_.cached_tokens_total += seq.n_cached;
+    const std::int64_t n_over = std::max<std::int64_t>(0, n_rows - (seq.n_known() - seq.n_cached));
+    n_rows -= n_over;
+    plan_.n_rows_total -= n_over;
 }
 
 void StepLoop::forward() {
@@ -266,6 +358,8 @@ void StepLoop::forward() {
     counts_.decode_ns_total += step_ns - prefill_ns;
     if (const Status intact = machine_.intact(); !intact) return fail_running(intact.error());
 
+    for (const SequencePtr& seq : running_) cache_.remember(seq->table, seq->tokens, seq->prefix);
+
     std::size_t n_used = 0;  // rows of logits
     for (std::size_t i = 0; i < running_.size(); ++i) {
         Sequence& seq = *running_[i];
@@ -281,6 +375,7 @@ void StepLoop::forward() {
 
 void StepLoop::fail_running(const Error& error) {
     log_error("model_changed", {{"error", error.message}});
+    cache_.forget_all();
     for (const SequencePtr& seq : running_)
         retire(*seq, StopReason::failed, {.kind = ErrorKind::internal, .message = error.message});
 }
@@ -417,6 +512,7 @@ void StepLoop::publish() {
     counts_.n_paused = std::count_if(running_.begin(), running_.end(),
                                      [&](const SequencePtr& s) { return is_live(s) && s->paused; });
     counts_.n_blocks_used = cache_.n_used();
+    counts_.n_blocks_remembered = cache_.n_remembered();
     const std::lock_guard lock(mutex_);
     published_ = counts_;
 }

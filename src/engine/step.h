@@ -14,20 +14,31 @@
 // with their places kept, until its keys of the prompt are there, and then take its whole blocks.
 // When it ends while some still wait for a place, the next of them inherits the blocks.
 //
-// Thread:     submit, score, stop and stats: any. run and step: the engine's, which owns every
-//             sequence once it has left the inbox.
+// Full blocks are remembered as soon as they are computed, prompts and answers alike: an answer
+// comes back in the next turn's prompt. Who is admitted attaches to those that its prompt begins
+// with, if its owner or a public prefix may. For the banker each sequence holds all its blocks by
+// itself, also those that it shares with another through attaching: then fewer are in use than are
+// accounted for, never more. Attaching comes after plan(), which admits only while the whole
+// prompts of everyone have blocks; an attached prefix is part of one.
+//
+// Thread:     submit, score, stop, forget, set_public_prefixes and stats: any. run and step: the
+//             engine's, which owns every sequence once it has left the inbox.
 // Invariants: (1) every accepted request hears on_finish exactly once, after its blocks are free.
 //             (2) on_output is called n_generated times.
 //             (3) a decode step allocates nothing but what it hands out.
+//             (4) a sequence attaches to blocks of its own owner and to public ones, no others.
 #pragma once
 
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -65,6 +76,8 @@ class StepLoop {
 
     Status submit(std::vector<Request> requests);  // all or, on an error, none
     Result<Engine::Scores> score(std::vector<TokenId> ids, std::int64_t top_n);
+    void set_public_prefixes(PublicPrefixes prefixes);
+    void forget(std::string owner);
     EngineStats stats() const;
     void stop();
 
@@ -78,12 +91,17 @@ class StepLoop {
 
     Status enqueue(std::vector<SequencePtr> seqs);
     void take();
+    void identify(Sequence& seq);
+    std::int64_t n_public_of(const Sequence& seq) const;
+    void publicise(PublicPrefixes prefixes);
+    void forget_now(const std::string& owner);
     void look_at_readers();
     void make_plan();
     void list_candidates();
     void admit();
     const Sequence* sibling_of(const Sequence& seq) const;
     bool bequeath(Sequence& seq);
+    void attach(Sequence& seq, std::int64_t& n_rows);
     void forward();
     void fail_running(const Error& error);
     void sample(Sequence& seq, std::int64_t n_rows, std::span<const float> logits);
@@ -105,6 +123,9 @@ class StepLoop {
     std::deque<SequencePtr> waiting_;
     std::vector<SequencePtr> running_;  // in order of admission
     KvCache cache_;
+    std::map<std::string, OwnerId> owners_;  // of what is remembered or runs
+    OwnerId next_owner_ = kFirstOwner;       // numbers are never used twice
+    PublicPrefixes public_;
     Sampler sampler_;
     Plan plan_;
     std::vector<SeqState> running_states_, waiting_states_;
@@ -117,6 +138,8 @@ class StepLoop {
     mutable std::mutex mutex_;  // guards what follows; held for moves only
     std::condition_variable wake_;
     std::vector<SequencePtr> inbox_;
+    std::vector<std::string> to_forget_;
+    std::optional<PublicPrefixes> new_public_;
     EngineStats published_;
     std::int64_t n_inside_ = 0;    // accepted and not retired
     std::int64_t n_accepted_ = 0;  // ever

@@ -118,8 +118,10 @@ std::string metrics_text(const House& house, const Gate* gate) {
         sum.n_paused += s.n_paused;
         sum.n_blocks += s.n_blocks;
         sum.n_blocks_used += s.n_blocks_used;
+        sum.n_blocks_remembered += s.n_blocks_remembered;
         sum.steps_total += s.steps_total;
         sum.prompt_tokens_total += s.prompt_tokens_total;
+        sum.cached_tokens_total += s.cached_tokens_total;
         sum.output_tokens_total += s.output_tokens_total;
     }
     const double share = sum.n_blocks ? double(sum.n_blocks_used) / double(sum.n_blocks) : 0.0;
@@ -130,10 +132,15 @@ std::string metrics_text(const House& house, const Gate* gate) {
         {"hearth_sequences_waiting", "Requests waiting for a place.", double(sum.n_waiting)},
         {"hearth_sequences_paused", "Sequences whose reader is behind.", double(sum.n_paused)},
         {"hearth_kv_usage_ratio", "Share of the KV cache's blocks in use.", share},
+        {"hearth_kv_blocks_remembered", "Blocks of the KV cache kept for prompts that begin alike.",
+         double(sum.n_blocks_remembered)},
         {"hearth_engine_steps_total", "Forward passes since start.", double(sum.steps_total),
          "counter"},
         {"hearth_engine_prompt_tokens_total", "Prompt tokens computed since start.",
          double(sum.prompt_tokens_total), "counter"},
+        {"hearth_engine_cached_tokens_total",
+         "Prompt tokens found computed by earlier requests since start.",
+         double(sum.cached_tokens_total), "counter"},
         {"hearth_engine_output_tokens_total", "Tokens generated since start, wanted or not.",
          double(sum.output_tokens_total), "counter"},
     });

@@ -222,6 +222,7 @@ void Exchange::start() {
     job.sink = shared_from_this();
     job.sensitivity = decision().sensitivity;
     job.prompt = prompt_;
+    job.owner = caller_.key_id;
     restorer_.reset();
     if (house_.content.answers && !*why_not_kept()) answer_body_ = std::make_unique<AnswerBody>();
     if (leaves() && decision().redacted) {

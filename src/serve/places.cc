@@ -85,6 +85,12 @@ Result<backend::Backend*> Places::backend(std::size_t target) {
     return upstreams_[remote.upstream].get();
 }
 
+void Places::forget(const std::string& owner) {
+    for (const auto& local : locals_)
+        if (auto* ready = local->ready.load(std::memory_order_acquire))
+            ready->engine().forget(owner);
+}
+
 const backend::LocalBackend* Places::loaded(std::size_t target) const {
     return locals_[target]->ready.load(std::memory_order_acquire);
 }

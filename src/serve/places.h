@@ -46,6 +46,8 @@ class Places {
     // Loads the model if need be. Errors: what LocalBackend::open says.
     Result<backend::LocalBackend*> local(std::size_t target);
     Result<backend::Backend*> backend(std::size_t target);
+    // What loaded models remember of an owner's prompts is dropped.
+    void forget(const std::string& owner);
     // nullptr while it is not loaded. Never waits.
     const backend::LocalBackend* loaded(std::size_t target) const;
     // The local place that a request for this model name would ask first; nothing for a model of an

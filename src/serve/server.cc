@@ -6,12 +6,14 @@
 #include <condition_variable>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
 #include "base/ids.h"
 #include "serve/http_exchange.h"
 #include "serve/key_api.h"
+#include "serve/key_watch.h"
 #include "serve/limits.h"
 #include "serve/taint_api.h"
 
@@ -142,9 +144,12 @@ class ServerImpl final : public Server {
                     : error_response(request.path, body.error());
     }
 
-    // Once a second: silent streams get their comment line, finished exchanges are let go.
+    // Once a second: silent streams get their comment line, finished exchanges are let go, and
+    // engines forget the prompts of keys that ended.
     void tick(std::stop_token stop) {
         pthread_setname_np(pthread_self(), "tick");
+        std::optional<KeyWatch> watch;
+        if (gate_) watch.emplace(gate_->keys());
         std::unique_lock lock(mutex_);
         while (!wake_.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; })) {
             if (stop.stop_requested()) return;
@@ -157,6 +162,9 @@ class ServerImpl final : public Server {
             lock.unlock();
             for (const auto& exchange : live) exchange->keep_waiting(house_.clock.mono_ns());
             live.clear();
+            if (watch) {
+                for (const std::string& id : watch->ended()) house_.places.forget(id);
+            }
             lock.lock();
         }
     }

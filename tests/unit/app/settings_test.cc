@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "base/file.h"
+#include "support/data.h"
+
 namespace hearth::app {
 namespace {
 
@@ -126,6 +129,33 @@ models = [
     EXPECT_TRUE(u.models[0].takes_images);
     EXPECT_FALSE(u.models[1].takes_images);
     EXPECT_FALSE(u.models[1].takes_tools);
+}
+
+TEST(Config, public_prefixes_are_texts_or_files) {
+    const std::string path = test::temp_folder() + "/prompt.txt";
+    ASSERT_TRUE(write_file(path, "You are the help desk.\n"));
+    const ConfigFile file = config(("[[public_prefix]]\ntext = \"Be brief.\"\n"
+                                    "[[public_prefix]]\nfile = \"" +
+                                    path + "\"\n")
+                                       .c_str());
+    ASSERT_EQ(file.public_prefixes.size(), 2u);
+    EXPECT_EQ(file.public_prefixes[0].name, "public_prefix 1");
+    EXPECT_EQ(file.public_prefixes[0].text, "Be brief.");
+    EXPECT_EQ(file.public_prefixes[1].name, "public_prefix 2");
+    EXPECT_EQ(file.public_prefixes[1].text, "You are the help desk.\n");
+    std::string many;
+    for (int i = 0; i < 65; ++i) many += "[[public_prefix]]\ntext = \"a\"\n";
+    for (const std::string& bad :
+         {std::string("[[public_prefix]]\n"), std::string("[[public_prefix]]\ntext = \" \\n\"\n"),
+          std::string("[[public_prefix]]\ntext = \"a\"\nfile = \"b\"\n"),
+          std::string("[[public_prefix]]\ntext = 1\n"), std::string("[[public_prefix]]\nkey = \"a\"\n"),
+          std::string("[[public_prefix]]\nfile = \"/nowhere/at/all\"\n"),
+          std::string("public_prefix = \"a\"\n"), std::string("[public_prefix]\ntext = \"a\"\n"),
+          many}) {
+        const auto parsed = parse_config(bad, "c.toml");
+        ASSERT_FALSE(parsed) << bad.substr(0, 100);
+        EXPECT_TRUE(parsed.error().message.starts_with("c.toml:")) << parsed.error().message;
+    }
 }
 
 }  // namespace

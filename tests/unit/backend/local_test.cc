@@ -67,12 +67,14 @@ class Events final : public chat::EventSink {
     int n_terminal_ = 0;
 };
 
-std::shared_ptr<Events> ask(LocalBackend& backend, chat::ChatRequest request) {
+std::shared_ptr<Events> ask(LocalBackend& backend, chat::ChatRequest request,
+                            std::string owner = {}) {
     auto sink = std::make_shared<Events>();
     Job job;
     job.request = std::make_shared<chat::ChatRequest>(std::move(request));
     job.model = "tiny";
     job.sink = sink;
+    job.owner = std::move(owner);
     backend.start(std::move(job));
     return sink;
 }
@@ -165,8 +167,13 @@ TEST(LocalSampling, each_field_reaches_the_engine_alone) {
     for (const std::uint64_t v : {std::uint64_t(0), (std::uint64_t(1) << 53) + 1, UINT64_MAX})
         check([&](auto& a) { a.seed = v; }, [&](auto& e) { e.seed = v; });
     // The request's biases are the biases; defaults are for who states none.
-    check([](auto& a) { a.logit_bias = {{3, 2}, {250, -100}}; },
-          [](auto& e) { e.logit_bias = {{TokenId(3), 2}, {TokenId(250), -100}}; });
+    check(
+        [](auto& a) {
+            a.logit_bias = {{3, 2}, {250, -100}};
+        },
+        [](auto& e) {
+            e.logit_bias = {{TokenId(3), 2}, {TokenId(250), -100}};
+        });
 }
 
 // From the wire's bytes to the engine's settings: no number on the way is a double that should be
@@ -267,6 +274,26 @@ TEST(LocalBackend, a_model_of_no_numbers_is_a_failed_event_and_the_backend_lives
                 EXPECT_TRUE(all_of<chat::AnswerDone>(events).empty());
             }
         }
+}
+
+TEST(LocalBackend, what_was_computed_of_a_prompt_is_its_owners) {
+    const std::string file = file_of("llama");
+    const auto backend = open(file);
+    ASSERT_TRUE(backend);
+    std::vector<std::int32_t> ids;
+    for (int i = 0; i < 40; ++i) ids.push_back(10 + i);
+    const auto n_cached = [&](const char* owner, std::int64_t n = 1) {
+        chat::ChatRequest request = raw_request(ids);
+        request.n = n;
+        const auto ends = all_of<chat::Finished>(ask(*backend, request, owner)->wait());
+        EXPECT_EQ(ends.size(), 1u);
+        return ends.empty() ? -1 : ends[0].usage.cached_tokens;
+    };
+    EXPECT_EQ(n_cached("ann"), 0);
+    EXPECT_EQ(n_cached("ben", 3), 0);  // what one answer computes and others share is not cached
+    EXPECT_EQ(n_cached("ann"), 32);
+    EXPECT_EQ(n_cached("ben", 3), 32);
+    EXPECT_EQ(n_cached(""), 0);
 }
 
 }  // namespace

@@ -126,6 +126,28 @@ TEST(Allocation, answers_that_share_a_prompt_allocate_nothing) {
     }
 }
 
+TEST(Allocation, prompts_that_are_found_and_answers_that_are_remembered_allocate_nothing) {
+    if (HEARTH_SANITIZED) GTEST_SKIP() << "sanitizers count for themselves";
+    Bench bench({.n_ctx = 256, .n_parallel = 3, .n_blocks = 20, .n_prefix_tokens = 320});
+    for (int round = 0; round < 3; ++round) {
+        std::vector<std::shared_ptr<Counter>> sinks;
+        for (int i = 0; i < 3; ++i) {
+            sinks.push_back(std::make_shared<Counter>());
+            ASSERT_TRUE(bench.submit({.prompt = tokens(40, 1),
+                                      .owner = i == 2 ? "ben" : "ann",
+                                      .sampling = {.seed = std::uint64_t(i)},
+                                      .max_tokens = 150,
+                                      .sink = sinks.back()}));
+        }
+        bench.run();
+        for (const auto& sink : sinks) {
+            EXPECT_TRUE(sink->finished());
+            EXPECT_EQ(sink->most(), 0);
+        }
+    }
+    EXPECT_GT(bench.loop.stats().cached_tokens_total, 0);
+}
+
 // The whole loop over a real network: each family and a format of each kind, as the engine puts
 // them together.
 class Real {

@@ -423,7 +423,7 @@ TEST(Engine, a_kv_type_that_the_models_heads_do_not_fit_is_refused_with_a_way_ou
 }
 
 TEST(Engine, equal_prompts_are_computed_once_and_answered_as_if_each_were_alone) {
-    auto engine = start(kDemo);
+    auto engine = start(kDemo, {.options = {.n_prefix_tokens = 0}});  // what is alone, is
     ASSERT_TRUE(engine);
     const auto prompt = encode(*engine, chat("Tell me a long story about a small dog, please."));
     ASSERT_GT(prompt.size(), 16u);
@@ -465,6 +465,8 @@ TEST(Engine, refuses_options_out_of_range_and_names_them) {
     EXPECT_NE(error({.n_parallel = 0}).find("n_parallel"), std::string::npos);
     EXPECT_NE(error({.n_batch_tokens = 0}).find("n_batch_tokens"), std::string::npos);
     EXPECT_NE(error({.n_queue = -1}).find("n_queue"), std::string::npos);
+    EXPECT_NE(error({.n_prefix_tokens = -2}).find("n_prefix_tokens"), std::string::npos);
+    EXPECT_NE(error({.prefix_idle_ms = 0}).find("prefix_idle_ms"), std::string::npos);
     EXPECT_NE(error({.kv_type = "q3"}).find("KV cache type \"q3\""), std::string::npos);
     EXPECT_NE(error({.n_ctx = 64, .n_blocks = 3}).find("n_blocks"), std::string::npos);
     EXPECT_EQ(error({.n_ctx = 64, .n_batch_tokens = 1, .kv_type = "f32"}), "");

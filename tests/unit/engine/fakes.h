@@ -185,7 +185,13 @@ struct Bench {
           tokenizer(kVocab),
           kv(options.n_blocks),
           network(kVocab, options.n_batch_tokens, max_logits(options)),
-          loop(Machine{network, device, kv, tokenizer, kVocab}, options, clock) {}
+          loop(Machine{.network = network,
+                       .device = device,
+                       .kv = kv,
+                       .tokenizer = tokenizer,
+                       .n_vocab = kVocab,
+                       .intact = [this] { return weights; }},
+               options, clock) {}
 
     Status submit(Request request) {
         std::vector<Request> requests;
@@ -219,6 +225,7 @@ struct Bench {
     FakeTokenizer tokenizer;
     FakeKv kv;
     FakeNetwork network;
+    Status weights = {};  // what the loop hears of the model's file
     StepLoop loop;
 };
 
