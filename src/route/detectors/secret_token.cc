@@ -308,6 +308,7 @@ const Detector detector_secret_token = {.name = "secret_token",
                                         .on_keyword = on_keyword,
                                         .on_chain = on_chain,
                                         .on_token = on_token,
-                                        .chain_digits_min = 5};
+                                        .chain_digits_min = 5,
+                                        .token_bytes_min = 5};
 
 }  // namespace hearth::route
