@@ -118,7 +118,7 @@ void NationalIds::find_behind_letters(Scan& scan, std::size_t digits) const {
 
 void NationalIds::find(Scan& scan, std::size_t token) const {
     std::size_t n = 0;
-    if (is_digit(scan.at(token))) {  // "1EG4-TE5-MK73": the chains of more digits were looked at
+    if (is_digit(scan.at(token))) {  // as an MBI does; chains of more digits were looked at
         while (n < kDigitsMin && is_digit(scan.at(token + n))) ++n;
         if (n == kDigitsMin) return;
         try_rows(scan, token, token + n, by_digits_[n]);

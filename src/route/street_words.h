@@ -39,7 +39,8 @@ inline constexpr std::string_view kAfterList[] = {
     "trafficway", "tunnel", "union", "via", "viaduct", "village", "ville", "vista", "well",
     "wells"};
 inline constexpr std::size_t kAfterPlain = 10;
-inline constexpr std::size_t kAfterShort = 24;  // up to here abbreviations that are clear when capital
+// Up to here abbreviations that are clear when capital.
+inline constexpr std::size_t kAfterShort = 24;
 
 // Before the name.
 inline constexpr std::string_view kBeforeList[] = {
@@ -54,7 +55,8 @@ inline constexpr std::string_view kBeforeList[] = {
     "bd", "blvd", "bulevard", "вулиця", "вул", "Вул", "Οδός", "Улица", "Ул",
     "улица", "ул", "переулок", "площадь", "шоссе", "бульвар", "проспект", "пр",
     "οδός",
-    "λεωφόρος", "λεωφ", "πλατεία", "jalan", "jl", "rruga", "nám", "dr", "c/", "cami", "rúa",
+    "λεωφόρος", "λεωφ", "πλατεία", "jalan", "jl", "rruga", "nám", "dr", "c/", "cami", "rúa", "vía",
+    "plaça",
     "vico"};
 
 // Endings of a name that is a street's, where a number follows.
@@ -71,7 +73,8 @@ inline constexpr std::string_view kEndingList[] = {
     "körút", "sétány", "u", "ulica", "ulice",
     "ova", "eva", "ská", "cesta", "tänav", "tee", "puiestee", "iela", "gatvė", "jalan",
     "caddesi", "cad", "sokak",
-    "sokağı", "bulvarı", "třída", "quadra", "vænget", "parken", "bakken", "haugen", "terrasse", "stien", "brekke"};
+    "sokağı", "bulvarı", "třída", "quadra", "vænget", "parken",
+    "bakken", "haugen", "terrasse", "stien", "brekke"};
 
 // What is numbered without being a street: the number alone, behind a word such as "located", says
 // nothing.
@@ -94,8 +97,8 @@ inline constexpr std::string_view kUnitsList[] = {
     "hours", "tage", "days", "stück", "grad", "et", "und", "führt", "est", "ist"};
 
 // Endings that many a first name and plain word has too: these need more beside them.
-inline constexpr std::string_view kWeakEndings[] = {"tie", "gate", "ova", "eva", "tee", "str", "ring",
-    "berg", "dal"};
+inline constexpr std::string_view kWeakEndings[] = {
+    "tie", "gate", "ova", "eva", "tee", "str", "ring", "berg", "dal"};
 
 inline constexpr std::string_view kNoNamesList[] = {
     "january", "february", "march", "april", "may", "june", "july", "august", "september",

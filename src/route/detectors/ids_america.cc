@@ -47,7 +47,8 @@ constexpr const char* kEntities[] = {"us_ssn",         "us_itin",         "us_np
 // clang-format off
 constexpr Keyword kKeywords[] = {
     {"ssn", kSsn}, {"social security", kSsn}, {"social-security", kSsn}, {"ssns", kSsn},
-    {"social_security", kSsn}, {"ssn_number", kSsn}, {"social_security_number", kSsn}, {"soc. sec", kSsn}, {"ss#", kSsn}, {"social", kSsn},
+    {"social_security", kSsn}, {"ssn_number", kSsn}, {"social_security_number", kSsn},
+    {"soc. sec", kSsn}, {"ss#", kSsn}, {"social", kSsn},
     {"itin", kItin}, {"taxpayer", kItin}, {"tax id", kItin}, {"tin", kItin},
     {"npi", kNpi}, {"national provider", kNpi},
     {"mbi", kMbi}, {"medicare", kMbi},

@@ -375,8 +375,10 @@ bool of_an_option(Scan& scan, std::size_t colon) {
     if (scan.before(option) == '"' || scan.before(option) == '\'') --option;
     if (user == colon || (scan.before(option) != ' ' && scan.before(option) != '=')) return false;
     const std::string_view before = scan.text.substr(0, option - 1);
-    if (!before.ends_with(" -u") && !before.ends_with(" --user") && !before.ends_with(" --auth"))
-        return false;
+    std::size_t letters = before.size();  // "-su": of several options of one letter the last
+    while (before.size() - letters < 4 && letters > 0 && is_lower(before[letters - 1])) --letters;
+    const bool short_one = before.ends_with('u') && before.substr(0, letters).ends_with(" -");
+    if (!short_one && !before.ends_with(" --user") && !before.ends_with(" --auth")) return false;
     std::size_t end = colon + 1;
     while (end - colon <= kPasswordBytesMax && !kPlainEnds[(unsigned char)scan.at(end)]) ++end;
     const std::string_view text = scan.text.substr(colon + 1, end - colon - 1);

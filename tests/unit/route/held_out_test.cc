@@ -1,7 +1,7 @@
-// The detectors against texts that nobody tuned a list for: values written in many ways, and
-// ordinary texts of many kinds. Both lists were written by hand (or drawn at random, for hashes and
-// the like) before the rules were measured on them; what is still missed stays in the list, so that
-// the bars say how much is.
+// The detectors against values written in many ways, and ordinary texts of many kinds. Both lists
+// were written by hand (or drawn at random, for hashes and the like) before the rules were measured
+// on them. What was wrong in general was then mended; what is still missed stays in the list, so
+// that the bars say how much that is.
 //
 //   held_out_values.jsonl     {"entity", "text", "value"}: value is to be noticed as entity, where
 //                             "id" is any national id and "secret" any secret
