@@ -7,9 +7,10 @@
 // was last seen, so that asking for context before a place costs one comparison.
 //
 //   word     letters, bytes >= 0x80 included                                 "Hauptstraße"
-//   token    letters, digits and '_' together, at least one digit            "GB82", "ghp_3Fa…"
+//   token    letters, digits and '_' together, at least one digit, an ASCII letter beside it
+//                                                                            "GB82", "ghp_3Fa…"
 //   chain    groups of digits with one to three separators between them      "+46 (0)157 548 89"
-//   mark     one of @ : = and, where something may stand around it, of . and -
+//   mark     one of @ : = and, where something may stand around it, of . and - (byte_kinds.h)
 //
 // Rules for a detector: pure, no state; every walk over the text is bounded by a constant, so that
 // the whole scan is linear in the text's length.
@@ -20,6 +21,7 @@
 #include <limits>
 #include <span>
 
+#include "route/limits.h"
 #include "route/sensitivity.h"
 
 namespace hearth::route {
@@ -47,6 +49,9 @@ constexpr bool is_alnum(char c) {
 constexpr bool is_word(char c) {  // what a word or a token is made of
     return is_alnum(c) || c == '_' || (unsigned char)c >= 0x80;
 }
+constexpr bool is_letter(char c) {
+    return is_word(c) && !is_digit(c);
+}
 constexpr char lower(char c) {
     return is_upper(c) ? char(c + 32) : c;
 }
@@ -73,7 +78,7 @@ struct Chain {
 struct Keyword {
     const char* text;        // lower case; may hold spaces; the first byte is a word byte
     std::uint8_t group = 0;  // the detector's own numbering, below kGroupsPerDetector
-    bool prefix = false;     // begins a word instead of being one; its case counts
+    bool prefix = false;     // begins a word instead of being one; three bytes or more, in its case
 };
 inline constexpr std::size_t kGroupsPerDetector = 64;
 
@@ -89,14 +94,18 @@ struct Detector {
     void (*on_token)(Scan&, std::size_t start, std::size_t end) = nullptr;
     void (*on_mark)(Scan&, std::size_t at) = nullptr;
     std::size_t chain_digits_min = 0;  // of a chain that on_chain is called for
+    std::size_t token_bytes_min = 0;   // of a token that on_token is called for
 };
 extern const Detector* const detector_table[];
 extern const std::size_t detector_table_size;
 
+class KeywordIndex;
+
 // What a detector sees and writes to.
 class Scan {
   public:
-    explicit Scan(std::string_view text) : text(text) {}
+    Scan(std::string_view text, const KeywordIndex& index)
+        : text(text), index_(&index), seen_(detector_table_size * kGroupsPerDetector, kNowhere) {}
 
     const std::string_view text;
 
@@ -112,10 +121,17 @@ class Scan {
     // Where the last of them ended; kNowhere where none was seen.
     std::size_t last_seen(std::uint8_t group) const { return seen_[base_ + group]; }
     // One of the detector's keywords of a group begins in [from, from + within), on a word's edge.
-    bool ahead(std::uint8_t group, std::size_t from, std::size_t within) const;
-    bool around(std::uint8_t group, std::size_t start, std::size_t end, std::size_t within) const {
+    // Requires: from is no earlier than the place that the detector was called for.
+    bool ahead(std::uint8_t group, std::size_t from, std::size_t within);
+    bool around(std::uint8_t group, std::size_t start, std::size_t end, std::size_t within) {
         return seen(group, start, within) || ahead(group, end, within);
     }
+    // A character of three bytes from U+3000 on ends before i, or begins at i: scripts that write
+    // without blanks.
+    bool unspaced_before(std::size_t i) const {
+        return i >= 3 && (unsigned char)before(i) >= 0x80 && is_unspaced(at(i - 3));
+    }
+    static bool is_unspaced(char c) { return (unsigned char)c >= 0xE3 && (unsigned char)c <= 0xEF; }
     // Letters of either case at place.
     bool is_here(std::size_t place, std::string_view lower_text) const;
 
@@ -123,17 +139,27 @@ class Scan {
              double confidence);
 
     // For the driver of the scan.
-    void enter(const Detector& detector, std::size_t base) { detector_ = &detector, base_ = base; }
-    void resize_groups(std::size_t n) { seen_.assign(n, kNowhere); }
+    void stand_at(std::size_t place) { place_ = place; }  // never further back than before
+    void enter(std::size_t base) { base_ = base; }
     void note(std::size_t slot, std::size_t end) { seen_[slot] = end; }
-    bool full() const;
+    bool full() const { return findings_.size() >= kFindingsMax; }
     std::vector<Finding>& findings() { return findings_; }
 
   private:
-    const Detector* detector_ = nullptr;
+    void look_ahead(std::size_t to);
+
+    const KeywordIndex* index_;
+    std::size_t place_ = 0;          // of the present call
     std::size_t base_ = 0;           // the first slot of the current detector's groups
     std::vector<std::size_t> seen_;  // by slot: the end of the last keyword
     std::vector<Finding> findings_;
+    // The keywords that begin before ahead_to_, from place_ on at least, in order: each byte is
+    // looked at once, however many detectors ask.
+    struct Ahead {
+        std::size_t start, slot;
+    };
+    std::vector<Ahead> ahead_;
+    std::size_t ahead_to_ = 0, n_ahead_max_ = 256;
 };
 
 }  // namespace hearth::route

@@ -28,8 +28,9 @@ struct NationalId {
 class NationalIds {
   public:
     static constexpr std::size_t kRowsMax = 64, kBeginMax = 24;
-    // The fewest digits that a row asks for before its first letter; most chains have fewer.
-    static constexpr std::size_t kDigitsMin = 6;
+    // The fewest digits that a row asks for before its first letter, and bytes of the token that
+    // another begins with; most chains and tokens have fewer.
+    static constexpr std::size_t kDigitsMin = 6, kTokenBytesMin = 4;
 
     // Not compiled where a row is one too many or begins with too many digits or letters.
     consteval explicit NationalIds(std::span<const NationalId> rows) : rows_(rows) {
@@ -41,8 +42,14 @@ class NationalIds {
             while (shape[n] == first) ++n;
             if ((first != 'd' && first != 'L') || n >= kBeginMax)
                 throw "a shape begins with digits or with letters";
-            if (first == 'L' && shape[n] == 'A') throw "where the letters end must be known";
+            if (shape[n] == 'A') throw "where the first digits or letters end must be known";
             (first == 'd' ? by_digits_ : by_letters_)[n] |= std::uint64_t(1) << r;
+            for (std::size_t second = 0; second < kBeginMax; ++second)
+                if (may_go_on(shape + n, second)) by_second_[second] |= std::uint64_t(1) << r;
+            for (std::size_t next = 0; next < kNextKinds; ++next)
+                if (shape[n] == '\0' ? next != kLetter
+                                     : next == next_of(shape[n] == 'd' ? '0' : shape[n]))
+                    by_next_[next] |= std::uint64_t(1) << r;
         }
     }
 
@@ -52,10 +59,49 @@ class NationalIds {
     void find(Scan& scan, std::size_t token) const;
 
   private:
-    void try_rows(Scan& scan, std::size_t start, std::uint64_t rows) const;
+    // What follows a shape's first digits or letters, in a shape and in a text. A shape that ends
+    // there asks for no letter; its other edges are looked at later.
+    enum Next : std::uint8_t { kLetter, kDigit, kSpace, kDash, kDot, kSlash, kPlus, kOther };
+    static constexpr std::size_t kNextKinds = kOther + 1;
+    static constexpr Next next_of(char c) {
+        if (is_digit(c)) return kDigit;
+        if (is_alpha(c)) return kLetter;
+        switch (c) {
+            case ' ':
+            case '\xC2':  // a no-break space
+                return kSpace;
+            case '-':
+            case '\xE2':  // a hyphen or a dash
+                return kDash;
+            case '.':
+                return kDot;
+            case '/':
+                return kSlash;
+            case '+':
+                return kPlus;
+            default:
+                return kOther;
+        }
+    }
+
+    // The rest of a shape may be that of a chain whose next group has so many digits, 0 for none.
+    static constexpr bool may_go_on(const char* rest, std::size_t digits) {
+        if (rest[0] == '\0' || rest[0] == '+' || rest[1] != 'd') return true;
+        std::size_t n = 1;
+        while (rest[n + 1] == 'd') ++n;
+        return rest[n + 1] == 'A' ? digits >= n : digits == n;
+    }
+
+    // "AB 12 34 56 C", "X-1234567-L": with a blank or a hyphen between them letters and digits are
+    // no token of their own.
+    void find_behind_letters(Scan& scan, std::size_t digits) const;
+
+    // The rows that begin as the text does up to `behind`.
+    void try_rows(Scan& scan, std::size_t start, std::size_t behind, std::uint64_t rows) const;
 
     std::span<const NationalId> rows_;
-    std::array<std::uint64_t, kBeginMax> by_digits_{}, by_letters_{};
+    std::array<std::uint64_t, kBeginMax> by_digits_{}, by_letters_{}, by_second_{};
+    std::array<std::uint64_t, kNextKinds> by_next_{};
 };
 
 // Two digits each, or four of the year; a day of the calendar.

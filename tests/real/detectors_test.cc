@@ -161,5 +161,19 @@ TEST(DetectorsReal, ordinary_text_raises_few_false_alarms) {
     EXPECT_LE(alarms(problems, "sums"), 0.01);
 }
 
+// Encyclopedia articles tell of people's illnesses and trials and of houses by their address: what
+// is found there is by the rules, and little.
+TEST(DetectorsReal, encyclopedia_articles_raise_few_alarms) {
+    NEEDS_DATA(articles, "text/wikitext2-valid.txt");
+    std::vector<std::string> passages;
+    const std::string text = text_of(articles);
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        if (text.find_first_not_of(" \n", at) < end) passages.push_back(text.substr(at, end - at));
+        at = end + 1;
+    }
+    EXPECT_LE(alarms(passages, "articles"), 0.01);
+}
+
 }  // namespace
 }  // namespace hearth::test

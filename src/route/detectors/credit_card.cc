@@ -1,13 +1,14 @@
 // credit_card: payment card numbers of the issuers' prefixes and lengths whose Luhn digit holds.
 //
-//   groups   one run of digits; or fours with a short last one, 4-6-5 and 4-6-4, with one and the
-//            same space or hyphen between all of them
+//   groups   one run of digits; or fours with a short last one, 4-6-5 and 4-6-4, with the
+//            same blanks or hyphens between all of them, or beside a card's word dots or slashes.
+//            Fours in a longer row of fours are a table's, not a card's
 //   context  "card", "visa", …: raises the confidence; needed for numbers of 12, 13 and 17 to 19
 //            digits, where a prefix of one or two digits and a check digit prove little. With it a
 //            number of any prefix counts: issuers' ranges grow
 //
 // Source: ISO/IEC 7812-1; the issuers' published ranges.
-#include <string>
+#include <array>
 
 #include "route/checksums.h"
 #include "route/detector.h"
@@ -16,13 +17,49 @@ namespace hearth::route {
 namespace {
 
 constexpr const char* kEntities[] = {"credit_card"};
+constexpr std::size_t kDigitsMax = 19;
 constexpr Keyword kKeywords[] = {
-    {"card"},       {"cards"},       {"cc"},      {"credit"},   {"debit"},      {"visa"},
-    {"mastercard"}, {"maestro"},     {"amex"},    {"american"}, {"discover"},   {"diners"},
-    {"jcb"},        {"unionpay"},    {"payment"}, {"pan"},      {"carte"},      {"tarjeta"},
-    {"karte"},      {"kreditkarte"}, {"carta"},   {"cartão"},   {"kort"},       {"karta"},
-    {"cvv"},        {"cvc"},         {"expires"}, {"expiry"},   {"cardnumber"}, {"card_number"},
-    {"creditcard"}, {"credit_card"}, {"ccnum"},   {"ccn"},
+    {"card"},
+    {"cards"},
+    {"cc"},
+    {"credit"},
+    {"debit"},
+    {"visa"},
+    {"mastercard"},
+    {"maestro"},
+    {"amex"},
+    {"american"},
+    {"discover"},
+    {"diners"},
+    {"jcb"},
+    {"unionpay"},
+    {"payment"},
+    {"pan"},
+    {"carte"},
+    {"tarjeta"},
+    {"karte"},
+    {"kreditkarte"},
+    {"carta"},
+    {"cartão"},
+    {"kort"},
+    {"karta"},
+    {"cvv"},
+    {"cvc"},
+    {"expires"},
+    {"expiry"},
+    {"cardnumber"},
+    {"card_number"},
+    {"creditcard"},
+    {"credit_card"},
+    {"ccnum"},
+    {"ccn"},
+    {"bancaire"},
+    {"карты"},
+    {"карта"},
+    {"картой"},
+    {"卡号", 0, true},
+    {"信用卡", 0, true},
+    {"カード", 0, true},
 };
 
 int number(std::string_view digits, std::size_t n) {
@@ -67,23 +104,48 @@ bool of_an_issuer(std::string_view digits) {
     return false;
 }
 
-// Groups [from, from + n) are cut as cards are printed.
+// What stands between the groups g and g + 1.
+std::string_view gap(const Scan& scan, const Chain& chain, std::size_t g) {
+    const std::size_t end = chain.groups[g].end();
+    return scan.text.substr(end, chain.groups[g + 1].start - end);
+}
+
+// Groups [from, from + n) are cut as cards are printed, all with the same between them.
 bool cut_as_a_card(const Scan& scan, const Chain& chain, std::size_t from, std::size_t n) {
     if (n == 1) return true;
     const auto size = [&](std::size_t g) { return chain.groups[from + g].n; };
-    const char separator = scan.at(chain.groups[from].end());
-    if (separator != ' ' && separator != '-' && separator != '\xC2') return false;
-    for (std::size_t g = 0; g + 1 < n; ++g) {
-        const std::size_t end = chain.groups[from + g].end();
-        const std::size_t bytes = separator == '\xC2' ? 2 : 1;
-        if (scan.at(end) != separator || chain.groups[from + g + 1].start != end + bytes)
-            return false;
-    }
+    for (std::size_t g = 1; g + 1 < n; ++g)
+        if (gap(scan, chain, from + g) != gap(scan, chain, from)) return false;
     if (size(0) != 4) return false;
     if (n == 3 && size(1) == 6) return size(2) == 5 || size(2) == 4;
     for (std::size_t g = 1; g + 1 < n; ++g)
         if (size(g) != 4) return false;
     return n >= 4 && size(n - 1) <= 4;
+}
+
+bool plain_gap(std::string_view gap) {
+    return gap.find_first_of("./()") == gap.npos;
+}
+
+// The groups [from, from + n) stand in a row of six fours or more that is not cards alone.
+bool in_a_table(const Scan& scan, const Chain& chain, std::size_t from, std::size_t n) {
+    if (n != 4 || chain.n < 6) return false;
+    const auto joined = [&](std::size_t g) {  // g and g + 1 are fours of one row
+        return chain.groups[g].n == 4 && chain.groups[g + 1].n == 4 &&
+               gap(scan, chain, g) == gap(scan, chain, from);
+    };
+    std::size_t first = from, last = from + n - 1;
+    while (first > 0 && joined(first - 1)) --first;
+    while (last + 1 < chain.n && joined(last)) ++last;
+    if (last - first + 1 < 6) return false;
+    if ((last - first + 1) % 4 != 0 || (from - first) % 4 != 0) return true;
+    for (std::size_t g = first; g < last; g += 4) {
+        std::array<char, 16> digits;
+        for (std::size_t k = 0; k < digits.size(); ++k)
+            digits[k] = scan.text[chain.groups[g + k / 4].start + k % 4];
+        if (!luhn_holds({digits.data(), digits.size()})) return true;
+    }
+    return false;
 }
 
 bool all_alike(std::string_view digits) {
@@ -93,20 +155,25 @@ bool all_alike(std::string_view digits) {
 void on_chain(Scan& scan, const Chain& chain) {
     for (std::size_t from = 0; from < chain.n; ++from) {
         if (chain.groups[from].n < 4) continue;  // no card begins with a shorter group
-        std::string digits;
+        std::array<char, kDigitsMax> bytes;
+        std::size_t n_digits = 0;
         for (std::size_t n = 1; n <= 5 && from + n <= chain.n; ++n) {
             const Chain::Group& last = chain.groups[from + n - 1];
-            if (last.n > 19 || digits.size() + last.n > 19) break;
-            digits += scan.text.substr(last.start, last.n);
+            if (n_digits + last.n > kDigitsMax) break;
+            for (std::size_t i = 0; i < last.n; ++i) bytes[n_digits++] = scan.text[last.start + i];
+            const std::string_view digits(bytes.data(), n_digits);
             if (digits.size() < 12 || all_alike(digits)) continue;
             if (chain.glued && from + n == chain.n) continue;
-            if (!luhn_holds(digits)) continue;
             if (!cut_as_a_card(scan, chain, from, n)) continue;
+            if (!luhn_holds(digits)) continue;
             const std::size_t start = chain.groups[from].start;
             // A decimal's digits are no card: "0.4111111111111111".
             if (scan.before(start) == '.' && is_digit(scan.at(start - 2))) continue;
             if (scan.at(last.end()) == '.' && is_digit(scan.at(last.end() + 1))) continue;
             const bool context = scan.around(0, start, last.end(), 64);
+            if (!context && n > 1 &&
+                (!plain_gap(gap(scan, chain, from)) || in_a_table(scan, chain, from, n)))
+                continue;
             const bool known = of_an_issuer(digits);
             const bool weak = n == 1 && (digits.size() < 14 || digits.size() > 16);
             if ((weak || !known) && !context) continue;

@@ -14,6 +14,7 @@ namespace hearth::route {
 namespace {
 
 constexpr const char* kEntities[] = {"domain_name"};
+constexpr Keyword kKeywords[] = {{"www"}};
 constexpr std::size_t kUrlBytesMax = 2048, kHostBytesMax = 253;
 
 constexpr auto kHostBytes = [] {
@@ -90,7 +91,8 @@ constexpr auto kGeneric = packed_all({"com", "org", "edu", "gov", "mil", "biz"})
 constexpr auto kSecond =
     packed_all({"co", "com", "org", "net", "ac", "gov", "edu", "or", "ne", "go"});
 constexpr auto kCountries = packed_all({"net", "de", "fr", "nl", "eu", "ch", "uk", "ru", "jp", "br",
-                                        "se", "dk", "fi", "cz", "hu", "pt", "ca", "au"});
+                                        "se",  "dk", "fi", "cz", "hu", "pt", "ca", "au", "pl", "it",
+                                        "es",  "at", "be", "ie", "gr", "nz", "mx", "io", "ai"});
 
 template <std::size_t N>
 bool is_one_of(std::string_view text, const std::array<std::uint32_t, N>& names) {
@@ -100,33 +102,53 @@ bool is_one_of(std::string_view text, const std::array<std::uint32_t, N>& names)
     return one && number != 0;
 }
 
+bool begins_www(std::string_view host) {
+    return host.size() > 4 && packed(host.substr(0, 4)) == packed("www.");
+}
+
+// The last label says enough, or the one before it does.
 bool is_known(std::string_view host) {
     const std::size_t dot = host.rfind('.');
     const std::string_view top = host.substr(dot + 1), rest = host.substr(0, dot);
     const std::string_view second = rest.substr(rest.rfind('.') + 1);
     if (is_one_of(top, kGeneric)) return rest.size() >= 2;
-    if (host.size() > 4 && packed(host.substr(0, 4)) == packed("www.")) return true;
     if (top.size() == 2 && rest.size() > second.size()) return is_one_of(second, kSecond);
-    return rest.size() >= 4 && is_one_of(top, kCountries);
+    return rest.size() >= 3 && is_one_of(top, kCountries);
 }
 
-// At the first dot of a name without a scheme.
-void without_scheme(Scan& scan, std::size_t dot) {
-    if (!is_word(scan.at(dot + 1)) || !is_word(scan.before(dot))) return;
-    std::size_t start = dot;
-    while (start > 0 && dot - start < 64 && is_host(scan.at(start - 1)) &&
-           scan.at(start - 1) != '.')
-        --start;
+bool begins_free(const Scan& scan, std::size_t start) {
     const char left = scan.before(start);
-    if (is_word(left) || left == '.' || left == '@' || left == '/' || left == '\\' || left == '$' ||
-        left == '=' || left == '-')
-        return;
-    const std::size_t stop = host_end(scan, start);
-    const std::string_view host = scan.text.substr(start, stop - start);
-    if (!ends_in_letters(host) || !is_known(host)) return;
+    return !is_word(left) && !std::string_view(".@/\\$=-").contains(left);
+}
+
+// The name [start, stop) where nothing around it makes it a member or an address.
+void report(Scan& scan, std::size_t start, std::size_t stop) {
     const char right = scan.at(stop);
     if (is_word(right) || right == '(' || right == '[' || right == '=' || right == '@') return;
     scan.add(start, url_end(scan, stop, start), "domain_name", Sensitivity::internal, 0.6);
+}
+
+// At the last dot of a name without a scheme.
+void without_scheme(Scan& scan, std::size_t dot) {
+    std::size_t stop = dot + 1;
+    while (stop - dot <= 4 && is_alpha(scan.at(stop))) ++stop;
+    const char right = scan.at(stop);
+    if ((right == '.' && is_host(scan.at(stop + 1)) && scan.at(stop + 1) != '.')) return;
+    const std::string_view top = scan.text.substr(dot + 1, stop - dot - 1);
+    if (top.size() != 2 && !is_one_of(top, kGeneric) && !is_one_of(top, kCountries)) return;
+    std::size_t start = dot;
+    while (start > 0 && dot - start < kHostBytesMax && is_host(scan.at(start - 1))) --start;
+    if (!begins_free(scan, start)) return;
+    const std::string_view host = scan.text.substr(start, stop - start);
+    if (host[0] == '.' || begins_www(host) || host.contains("..") || !is_known(host)) return;
+    report(scan, start, stop);
+}
+
+// "www.…", whatever the name ends in.
+void on_keyword(Scan& scan, std::size_t start, std::size_t end, std::uint8_t) {
+    if (scan.at(end) != '.' || !begins_free(scan, start)) return;
+    const std::size_t stop = host_end(scan, start);
+    if (ends_in_letters(scan.text.substr(start, stop - start))) report(scan, start, stop);
 }
 
 void on_mark(Scan& scan, std::size_t at) {
@@ -139,7 +161,11 @@ void on_mark(Scan& scan, std::size_t at) {
 }  // namespace
 
 extern const Detector detector_domain_name;
-const Detector detector_domain_name = {
-    .name = "domain_name", .entities = kEntities, .marks = ":.", .on_mark = on_mark};
+const Detector detector_domain_name = {.name = "domain_name",
+                                       .entities = kEntities,
+                                       .keywords = kKeywords,
+                                       .marks = ":.",
+                                       .on_keyword = on_keyword,
+                                       .on_mark = on_mark};
 
 }  // namespace hearth::route

@@ -1,7 +1,7 @@
 // iban_code: a country of the registry, its length, ISO 7064 MOD 97-10.
 //
-// Written compactly or in groups with single spaces or hyphens between them; all in one case. The
-// check digits and the length prove enough: no context is needed.
+// Written compactly or in groups with a separator or two spaces between them, perhaps glued to the
+// word "IBAN"; all in one case. The check digits and the length prove enough: no context is needed.
 //
 // Source: ISO 13616-1; the SWIFT IBAN registry.
 #include <string>
@@ -17,11 +17,13 @@ constexpr Keyword kKeywords[] = {{"iban"}, {"account"}, {"bank"}, {"transfer"}, 
 
 // How many bytes a separator between groups takes at i.
 std::size_t gap(const Scan& scan, std::size_t i) {
-    if (scan.at(i) == ' ' || scan.at(i) == '-') return 1;
+    if (scan.at(i) == ' ') return scan.at(i + 1) == ' ' ? 2 : 1;
+    if (scan.at(i) == '-' || scan.at(i) == '.' || scan.at(i) == '/') return 1;
     return scan.at(i) == '\xC2' && scan.at(i + 1) == '\xA0' ? 2 : 0;
 }
 
 void on_token(Scan& scan, std::size_t start, std::size_t) {
+    if (scan.is_here(start, "iban")) start += scan.at(start + 4) == '_' ? 5 : 4;
     const auto letter = [&](std::size_t i) { return char(scan.at(i) & ~0x20); };
     if (!is_alpha(scan.at(start)) || !is_alpha(scan.at(start + 1))) return;
     if (!is_digit(scan.at(start + 2)) || !is_digit(scan.at(start + 3))) return;
@@ -50,7 +52,10 @@ void on_token(Scan& scan, std::size_t start, std::size_t) {
 }  // namespace
 
 extern const Detector detector_iban_code;
-const Detector detector_iban_code = {
-    .name = "iban_code", .entities = kEntities, .keywords = kKeywords, .on_token = on_token};
+const Detector detector_iban_code = {.name = "iban_code",
+                                     .entities = kEntities,
+                                     .keywords = kKeywords,
+                                     .on_token = on_token,
+                                     .token_bytes_min = 4};
 
 }  // namespace hearth::route

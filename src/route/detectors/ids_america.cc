@@ -47,7 +47,8 @@ constexpr const char* kEntities[] = {"us_ssn",         "us_itin",         "us_np
 // clang-format off
 constexpr Keyword kKeywords[] = {
     {"ssn", kSsn}, {"social security", kSsn}, {"social-security", kSsn}, {"ssns", kSsn},
-    {"social_security", kSsn}, {"ssn_number", kSsn}, {"ss#", kSsn}, {"social", kSsn},
+    {"social_security", kSsn}, {"ssn_number", kSsn}, {"social_security_number", kSsn},
+    {"soc. sec", kSsn}, {"ss#", kSsn}, {"social", kSsn},
     {"itin", kItin}, {"taxpayer", kItin}, {"tax id", kItin}, {"tin", kItin},
     {"npi", kNpi}, {"national provider", kNpi},
     {"mbi", kMbi}, {"medicare", kMbi},
@@ -191,6 +192,7 @@ constexpr NationalId kRows[] = {
     {"ca_sin", kSin, false, "ddddddddd", sin_number},
     {"br_cpf", kCpf, true, "ddd.ddd.ddd-dd", cpf},
     {"br_cpf", kCpf, false, "ddddddddddd", cpf},
+    {"br_cpf", kCpf, false, "ddddddddd-dd", cpf},
     {"br_cnpj", kCnpj, true, "dd.ddd.ddd/dddd-dd", cnpj},
     {"br_cnpj", kCnpj, false, "dddddddddddddd", cnpj},
     {"mx_curp", kCurp, true, "LLLLddddddLLLLLLAd", curp},
@@ -244,8 +246,8 @@ void on_chain(Scan& scan, const Chain& chain) {
     find_license(scan, chain.start());
 }
 
-void on_token(Scan& scan, std::size_t start, std::size_t) {
-    kIds.find(scan, start);
+void on_token(Scan& scan, std::size_t start, std::size_t end) {
+    if (end - start >= NationalIds::kTokenBytesMin) kIds.find(scan, start);
     if (!is_digit(scan.at(start))) find_license(scan, start);
 }
 
@@ -256,6 +258,7 @@ const Detector detector_ids_america = {.name = "ids_america",
                                        .entities = kEntities,
                                        .keywords = kKeywords,
                                        .on_chain = on_chain,
-                                       .on_token = on_token};
+                                       .on_token = on_token,
+                                       .token_bytes_min = 2};
 
 }  // namespace hearth::route

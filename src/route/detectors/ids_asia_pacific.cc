@@ -139,6 +139,10 @@ bool ird(std::string_view d) {
     return second != 1 && (second == 0 ? 0 : 11 - second) == d[8] - '0';
 }
 
+bool ird_of_eight(std::string_view d) {
+    return ird("0" + std::string(d));
+}
+
 bool my_kad(std::string_view d) {  // a date and a place; no check digit
     return is_date(d.substr(0, 2), d.substr(2, 2), d.substr(4, 2)) && d[6] <= '8';
 }
@@ -166,6 +170,8 @@ constexpr NationalId kRows[] = {
     {"th_tnin", kThai, false, "ddddddddddddd", thai},
     {"za_id", kZa, false, "ddddddddddddd", south_africa},
     {"il_id", kIl, false, "ddddddddd", israel},
+    {"nz_ird", kIrd, false, "dd-ddd-ddd", ird_of_eight},
+    {"nz_ird", kIrd, false, "dddddddd", ird_of_eight},
     {"nz_ird", kIrd, false, "ddd-ddd-ddd", ird}, {"nz_ird", kIrd, false, "ddddddddd", ird},
     {"my_nric", kMyKad, true, "dddddd-dd-dddd", my_kad},
 };
@@ -187,6 +193,7 @@ const Detector detector_ids_asia_pacific = {.name = "ids_asia_pacific",
                                             .keywords = kKeywords,
                                             .on_chain = on_chain,
                                             .on_token = on_token,
-                                            .chain_digits_min = NationalIds::kDigitsMin};
+                                            .chain_digits_min = NationalIds::kDigitsMin,
+                                            .token_bytes_min = NationalIds::kTokenBytesMin};
 
 }  // namespace hearth::route

@@ -53,7 +53,7 @@ constexpr const char* kEntities[] = {
 
 // clang-format off
 constexpr Keyword kKeywords[] = {
-    {"nhs", kNhs}, {"national health", kNhs},
+    {"nhs", kNhs}, {"nhs_number", kNhs}, {"national health", kNhs},
     {"nino", kNino}, {"national insurance", kNino}, {"ni number", kNino}, {"insurance", kNino},
     {"nif", kNif}, {"dni", kNif}, {"nie", kNif}, {"documento nacional", kNif},
     {"codice fiscale", kFiscal}, {"fiscal", kFiscal}, {"cf", kFiscal},
@@ -74,7 +74,7 @@ constexpr Keyword kKeywords[] = {
     {"cpr", kCpr}, {"cpr-nummer", kCpr}, {"personnummer", kCpr},
     {"ahv", kAhv}, {"avs", kAhv}, {"oasi", kAhv},
     {"svnr", kSvnr}, {"sozialversicherungsnummer", kSvnr}, {"sv-nummer", kSvnr},
-    {"rodné", kRodne}, {"rodne", kRodne}, {"rč", kRodne}, {"birth number", kRodne},
+    {"rodné", kRodne}, {"rodne", kRodne}, {"rč", kRodne}, {"rČ", kRodne}, {"birth number", kRodne},
     {"cnp", kCnp}, {"cod numeric", kCnp},
     {"isikukood", kIsikukood}, {"asmens", kIsikukood}, {"personal code", kIsikukood},
     {"oib", kOib}, {"contribuinte", kPtNif}, {"nif", kPtNif}, {"pps", kPpsn}, {"ppsn", kPpsn},
@@ -285,13 +285,13 @@ constexpr NationalId kRows[] = {
     {"uk_nhs", kNhs, false, "ddd ddd dddd", nhs}, {"uk_nhs", kNhs, false, "ddd-ddd-dddd", nhs},
     {"uk_nhs", kNhs, false, "dddddddddd", nhs},
     {"uk_nino", kNino, true, "LL dd dd dd L", nino}, {"uk_nino", kNino, true, "LLddddddL", nino},
-    {"uk_nino", kNino, true, "LL dddddd L", nino},
+    {"uk_nino", kNino, true, "LL dddddd L", nino}, {"uk_nino", kNino, true, "LL-dd-dd-dd-L", nino},
     {"es_nif", kNif, true, "ddddddddL", nif}, {"es_nif", kNif, true, "dddddddd-L", nif},
     {"es_nif", kNif, true, "dd.ddd.ddd-L", nif},
     {"es_nie", kNif, true, "LdddddddL", nie}, {"es_nie", kNif, true, "L-ddddddd-L", nie},
     {"es_nie", kNif, true, "Lddddddd-L", nie},
     {"it_fiscal_code", kFiscal, true, "LLLLLLddLddLdddL", fiscal_code},
-    {"it_fiscal_code", kFiscal, true, "LLL LLL ddLdd LdddL", fiscal_code},
+    {"it_fiscal_code", kFiscal, true, "LLLLLL ddLdd LdddL", fiscal_code},
     {"it_vat_code", kPartita, false, "ddddddddddd", partita_iva},
     {"it_vat_code", kPartita, false, "LLddddddddddd", [](std::string_view t) {
          return t.starts_with("IT") && partita_iva(t.substr(2));
@@ -304,7 +304,7 @@ constexpr NationalId kRows[] = {
     {"fr_nir", kNir, true, "d dd dd dA ddd ddd dd", nir},
     {"fr_nir", kNir, true, "ddddddddddddd dd", nir}, {"fr_nir", kNir, true, "ddddddLdddddddd", nir},
     {"nl_bsn", kBsn, false, "ddddddddd", bsn}, {"nl_bsn", kBsn, false, "dddd.dd.ddd", bsn},
-    {"nl_bsn", kBsn, false, "dddd dd ddd", bsn},
+    {"nl_bsn", kBsn, false, "dddd dd ddd", bsn}, {"nl_bsn", kBsn, false, "ddd.ddd.ddd", bsn},
     {"be_nrn", kNrn, true, "dd.dd.dd-ddd.dd", belgian},
     {"be_nrn", kNrn, false, "ddddddddddd", belgian},
     {"fi_personal_identity_code", kHetu, true, "dddddd-dddA", hetu},
@@ -319,6 +319,7 @@ constexpr NationalId kRows[] = {
     {"no_fodselsnummer", kFodsel, true, "ddddddddddd", fodselsnummer},
     {"dk_cpr", kCpr, false, "dddddd-dddd", cpr}, {"dk_cpr", kCpr, false, "dddddddddd", cpr},
     {"ch_ahv", kAhv, true, "ddd.dddd.dddd.dd", ahv}, {"ch_ahv", kAhv, false, "ddddddddddddd", ahv},
+    {"ch_ahv", kAhv, true, "ddd dddd dddd dd", ahv},
     {"at_svnr", kSvnr, false, "dddd dddddd", svnr}, {"at_svnr", kSvnr, false, "dddddddddd", svnr},
     {"cz_rodne_cislo", kRodne, true, "dddddd/dddd", rodne_cislo},
     {"cz_rodne_cislo", kRodne, false, "dddddddddd", rodne_cislo},
@@ -353,6 +354,7 @@ const Detector detector_ids_europe = {.name = "ids_europe",
                                       .keywords = kKeywords,
                                       .on_chain = on_chain,
                                       .on_token = on_token,
-                                      .chain_digits_min = NationalIds::kDigitsMin};
+                                      .chain_digits_min = NationalIds::kDigitsMin,
+                                      .token_bytes_min = NationalIds::kTokenBytesMin};
 
 }  // namespace hearth::route

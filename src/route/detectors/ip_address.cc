@@ -2,7 +2,7 @@
 //
 // An address that anybody on the internet may own points at a connection and so at a person:
 // confidential. Loopback, private, link-local, multicast and documentation ranges say nothing:
-// internal. Four numbers after "version", "v" or "section" are none.
+// internal. Four numbers after "version", "v", "section" or a product's name and '/' are none.
 //
 // Source: RFC 791, RFC 4291 section 2.2, RFC 6890, RFC 5737, RFC 3849.
 #include "route/detector.h"
@@ -11,11 +11,22 @@ namespace hearth::route {
 namespace {
 
 constexpr const char* kEntities[] = {"ip_address"};
-enum Group : std::uint8_t { kNumbered };
-constexpr Keyword kKeywords[] = {{"version", kNumbered}, {"versions", kNumbered},
-                                 {"section", kNumbered}, {"release", kNumbered},
-                                 {"chapter", kNumbered}, {"ver", kNumbered},
-                                 {"clause", kNumbered},  {"firmware", kNumbered}};
+// What four numbers with dots behind it are of instead: "version 1.2.3.4", "Step 1.1.1.1".
+constexpr std::string_view kNumbered[] = {"version", "versions", "section",  "release",  "chapter",
+                                          "ver",     "clause",   "firmware", "figure",   "table",
+                                          "step",    "protocol", "build",    "revision", "rev",
+                                          "driver",  "oid",      "appendix"};
+
+// One of these words ends at most three bytes before start.
+bool is_numbered(const Scan& scan, std::size_t start) {
+    std::size_t end = start;
+    while (end > 0 && start - end < 3 && !is_alpha(scan.at(end - 1))) --end;
+    for (const std::string_view word : kNumbered)
+        if (end >= word.size() && scan.is_here(end - word.size(), word) &&
+            !is_word(scan.before(end - word.size())))
+            return true;
+    return false;
+}
 
 bool is_special(const int (&b)[4]) {
     return b[0] == 0 || b[0] == 10 || b[0] == 127 || b[0] >= 224 ||
@@ -42,9 +53,12 @@ void on_chain(Scan& scan, const Chain& chain) {
         }
         if (!holds) continue;
         const std::size_t start = chain.groups[g].start, end = chain.groups[g + 3].end();
-        if (is_word(scan.before(start)) || scan.before(start) == '.') continue;
+        const char left = scan.before(start);
+        if (is_alnum(left) || left == '.') continue;
+        // "Chrome/120.0.0.0" is a product, "//120.0.0.1" a host.
+        if (left == '/' && start >= 2 && is_alpha(scan.at(start - 2))) continue;
         if (is_word(scan.at(end)) || (scan.at(end) == '.' && is_digit(scan.at(end + 1)))) continue;
-        if (scan.seen(kNumbered, start, 3)) continue;
+        if (is_numbered(scan, start)) continue;
         scan.add(start, end, "ip_address",
                  is_special(bytes) ? Sensitivity::internal : Sensitivity::confidential, 0.9);
         g += 3;
@@ -119,7 +133,6 @@ void on_mark(Scan& scan, std::size_t at) {
 extern const Detector detector_ip_address;
 const Detector detector_ip_address = {.name = "ip_address",
                                       .entities = kEntities,
-                                      .keywords = kKeywords,
                                       .marks = ":",
                                       .on_chain = on_chain,
                                       .on_mark = on_mark,

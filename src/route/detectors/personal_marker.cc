@@ -5,8 +5,9 @@
 // hold:
 //   - it is one of the terms below, which are rare outside of files about people;
 //   - within 120 bytes before it, in the same paragraph, a person is meant: "patient", "client",
-//     "defendant", "my husband" …; a title and a capital (Mr. Smith); or "diagnosed with" and the
-//     like, whose subject is one; or a number of a record follows (MRN).
+//     "defendant", "my husband" …; in the same sentence "his" or "her"; a title and a capital
+//     (Mr. Smith); or "diagnosed with" and the like, whose subject is one;
+//   - it is not code's: no member, no variable that is assigned.
 // The span is the term. Names without a title are a model's work, not a word list's.
 #include "route/detector.h"
 
@@ -14,7 +15,7 @@ namespace hearth::route {
 namespace {
 
 constexpr const char* kEntities[] = {"medical_marker", "legal_marker"};
-enum Group : std::uint8_t { kPerson, kTitle, kSubject, kMedical, kLegal };
+enum Group : std::uint8_t { kPerson, kOwner, kTitle, kSubject, kMedical, kLegal };
 constexpr std::size_t kWithin = 120;
 
 // clang-format off
@@ -26,7 +27,7 @@ constexpr Keyword kKeywords[] = {
     {"my child", kPerson}, {"my partner", kPerson}, {"i was", kPerson}, {"i am", kPerson},
     {"i have", kPerson}, {"i've been", kPerson}, {"patientin", kPerson}, {"paciente", kPerson},
     {"patiente", kPerson}, {"paziente", kPerson}, {"she has", kPerson}, {"he has", kPerson},
-    {"she was", kPerson}, {"he was", kPerson}, {"her", kPerson}, {"his", kPerson},
+    {"she was", kPerson}, {"he was", kPerson}, {"her", kOwner}, {"his", kOwner},
     {"mr", kTitle}, {"mrs", kTitle}, {"ms", kTitle}, {"miss", kTitle}, {"herr", kTitle},
     {"frau", kTitle},
     {"monsieur", kTitle}, {"madame", kTitle}, {"señor", kTitle}, {"señora", kTitle},
@@ -71,6 +72,12 @@ bool same_paragraph(const Scan& scan, std::size_t from, std::size_t to) {
     return !between.contains("\n\n") && !between.contains("\r\n\r\n");
 }
 
+// Nor, where "his" or "her" is all that points at a person, does a sentence: the next may be of
+// anything.
+bool same_sentence(const Scan& scan, std::size_t from, std::size_t to) {
+    return scan.text.substr(from, to - from).find(". ") == std::string_view::npos;
+}
+
 bool near(const Scan& scan, std::uint8_t group, std::size_t start) {
     return scan.seen(group, start, kWithin) && same_paragraph(scan, scan.last_seen(group), start);
 }
@@ -85,7 +92,12 @@ bool titled(const Scan& scan, std::size_t start) {
 
 void on_keyword(Scan& scan, std::size_t start, std::size_t end, std::uint8_t group) {
     if (group != kMedical && group != kLegal) return;
-    const bool person = near(scan, kPerson, start), subject = near(scan, kSubject, start);
+    // A member or a variable of code: "client.cancer", "insulin=None".
+    const char left = scan.before(start), right = scan.at(end);
+    if (left == '.' || left == '_' || right == '=' || right == '(') return;
+    const bool owner =
+        near(scan, kOwner, start) && same_sentence(scan, scan.last_seen(kOwner), start);
+    const bool person = owner || near(scan, kPerson, start), subject = near(scan, kSubject, start);
     if (!person && !subject && !titled(scan, start)) return;
     if (group == kMedical)
         scan.add(start, end, "medical_marker", Sensitivity::restricted,

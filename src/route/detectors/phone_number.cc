@@ -44,7 +44,10 @@ constexpr Keyword kKeywords[] = {
     {"telefonnummer", kPhone}, {"handynummer", kPhone}, {"puhelin", kPhone}, {"puh", kPhone},
     {"telefón", kPhone}, {"numer", kPhone}, {"komórka", kPhone}, {"тел", kPhone},
     {"телефон", kPhone},
-    {"τηλ", kPhone}, {"电话", kPhone}, {"手机", kPhone}, {"電話", kPhone},
+    {"mobil", kPhone}, {"fon", kPhone}, {"tél", kPhone}, {"tlf", kPhone}, {"gsm", kPhone},
+    {"telemóvel", kPhone}, {"my number", kPhone}, {"his number", kPhone},
+    {"her number", kPhone},
+    {"τηλ", kPhone},
     {"office", kKind}, {"fax", kKind}, {"mobile", kKind}, {"cell", kKind}, {"home", kKind},
     {"work", kKind}, {"desk", kKind}, {"phone", kKind}, {"tel", kKind},
     {"card", kOther}, {"iban", kOther}, {"ssn", kOther}, {"isbn", kOther}, {"order", kOther},
@@ -66,11 +69,11 @@ struct Shape {
 
 // What stands between two groups of one number: nothing odd, at most one of each kind.
 bool joins(std::string_view gap, bool first) {
-    if (gap == " " || gap == "-" || gap == "." || gap == ") " || gap == ")" || gap == ")-" ||
-        gap == " (" || gap == " - " || gap == ").")
-        return true;
-    if ((gap == "/" || gap == " / ") && first) return true;
-    return gap.size() > 1 && ((unsigned char)gap[0] >= 0x80);
+    if (gap.size() == 1)
+        return gap[0] == ' ' || gap[0] == '-' || gap[0] == '.' || gap[0] == ')' ||
+               (gap[0] == '/' && first);
+    if (gap == ") " || gap == ")-" || gap == " (" || gap == " - " || gap == ").") return true;
+    return (gap == " / " && first) || (unsigned char)gap[0] >= 0x80;
 }
 
 Shape shape_from(const Scan& scan, const Chain& chain, std::size_t first) {
@@ -83,11 +86,13 @@ Shape shape_from(const Scan& scan, const Chain& chain, std::size_t first) {
             std::string_view gap = scan.text.substr(from, chain.groups[g].start - from);
             // The trunk zero in brackets: "+41 (0)96".
             if (!joins(gap, g == first + 1)) break;
-            s.paren |= gap.contains('(') || gap.contains(')');
-            s.dots |= gap.contains('.');
-            s.slashes |= gap.contains('/');
-            s.hyphens |= gap.contains('-');
-            s.spaces |= gap == " ";
+            for (const char c : gap) {
+                s.paren |= c == '(' || c == ')';
+                s.dots |= c == '.';
+                s.slashes |= c == '/';
+                s.hyphens |= c == '-';
+            }
+            s.spaces |= gap.size() == 1 && gap[0] == ' ';
         }
         s.digits += chain.groups[g].n;
         ++s.n;
@@ -166,6 +171,13 @@ double alone(const Scan& scan, const Chain& chain, const Shape& s) {
         if (s.n == 2 && next != '0' && first.n <= 5 && s.digits >= 10 && !s.slashes) return 0.6;
         return s.n >= 3 ? 0.7 : 0;
     }
+    // 8-800-555-35-35 and 1 800 555 0199: a trunk digit and an area.
+    if (s.digits == 11 && first.n == 1 && s.n >= 4 && chain.groups[s.first + 1].n == 3 && !s.dots) {
+        if (zero == '8' && s.n == 5 && s.hyphens && !s.spaces) return 0.7;
+        if (zero == '1' && s.n == 4 && chain.groups[s.first + 2].n == 3 &&
+            scan.at(chain.groups[s.first + 1].start) == '8')
+            return 0.7;
+    }
     if (s.paren && s.n >= 4 && first.n == 1 && s.digits >= 10) return 0.7;  // 8 (495) 123-45-67
     // An area in brackets and two more groups: "(37) 788-063", "(71) 4233-6306".
     if (s.paren && scan.before(first.start) == '(' && s.n == 3 && s.hyphens && s.digits >= 8)
@@ -173,19 +185,31 @@ double alone(const Scan& scan, const Chain& chain, const Shape& s) {
     return 0;
 }
 
+// Words of scripts without blanks, which no edge of a word tells from their neighbours.
+bool named_unspaced(const Scan& scan, std::size_t place) {
+    const std::size_t from = place < 24 ? 0 : place - 24;
+    const std::string_view before = scan.text.substr(from, place - from);
+    for (const std::string_view word : {"电话", "手机", "電話", "携帯", "전화", "휴대폰"})
+        if (before.contains(word)) return true;
+    return false;
+}
+
 void on_chain(Scan& scan, const Chain& chain) {
     for (std::size_t g = 0; g < chain.n;) {
         const Shape s = shape_from(scan, chain, g);
         g += s.n;
         const char left = scan.before(s.start);
-        if (is_word(left) || ((left == '.' || left == '/' || left == '-' || left == ':') &&
-                              is_alnum(scan.at(s.start - 2)) && s.start >= 2 &&
-                              !(left == ':' && is_alpha(scan.at(s.start - 2)))))
+        const bool unspaced = scan.unspaced_before(s.start);
+        if ((is_word(left) && !unspaced) ||
+            ((left == '.' || left == '/' || left == '-' || left == ':') &&
+             is_alnum(scan.at(s.start - 2)) && s.start >= 2 &&
+             !(left == ':' && is_alpha(scan.at(s.start - 2)))))
             continue;
-        if (left == '$' || left == '#' || left == '=' || scan.at(s.end) == '%') continue;
+        if (left == '$' || left == '#' || scan.at(s.end) == '%') continue;
+        if (left == '=' && !scan.seen(kPhone, s.start, 2)) continue;
         const std::size_t end = extension(scan, s.end);
-        if (end == s.end &&
-            (is_word(scan.at(end)) || (scan.at(end) == '/' && is_alnum(scan.at(end + 1)))))
+        if (end == s.end && ((is_word(scan.at(end)) && !Scan::is_unspaced(scan.at(end))) ||
+                             (scan.at(end) == '/' && is_alnum(scan.at(end + 1)))))
             continue;
         if (s.digits < 7 || s.digits > 16 || (!s.plus && is_something_else(scan, chain, s)))
             continue;
@@ -194,8 +218,11 @@ void on_chain(Scan& scan, const Chain& chain) {
         const bool odd_slash =
             s.slashes && (s.n != 2 || scan.at(chain.groups[s.first].start) != '0');
         const bool other = scan.seen(kOther, s.start, 24);
-        const bool named = scan.seen(kPhone, s.start, 40) || scan.ahead(kKind, end, 10);
-        if (confidence == 0 && (!named || other || s.n > 6 || s.digits > 15 || odd_slash)) continue;
+        if (confidence == 0 && (other || s.n > 6 || s.digits > 15 || odd_slash)) continue;
+        const bool named = scan.seen(kPhone, s.start, 40) || scan.ahead(kKind, end, 10) ||
+                           ((unspaced || (left == ' ' && scan.unspaced_before(s.start - 1))) &&
+                            named_unspaced(scan, s.start));
+        if (confidence == 0 && !named) continue;
         if (confidence > 0 && other && !named && !s.plus && !s.paren) continue;
         scan.add(s.start, end, "phone_number", Sensitivity::confidential,
                  confidence == 0 ? 0.6

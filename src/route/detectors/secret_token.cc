@@ -84,7 +84,8 @@ constexpr Row kRows[] = {
     {"secret_google", "AIza", kDash, 35, 35, 3.5f},
     {"secret_google", "GOCSPX-", kDash, 28, 28, 3.0f},
     {"secret_google", "ya29.", kDot, 30, 2000, 3.5f},
-    {"secret_aws", "A3T", kUp, 17, 17, 3.0f}, {"secret_grafana", "eyJrIjoi", kBase64, 60, 420, 3.0f},
+    {"secret_aws", "A3T", kUp, 17, 17, 3.0f},
+    {"secret_grafana", "eyJrIjoi", kBase64, 60, 420, 3.0f},
     {"secret_hearth", "hk-", kDash, 24, 120, 3.0f},
     {"secret_npm", "npm_", kWord, 36, 36, 2.0f},
     {"secret_pypi", "pypi-AgEIcHlwaS5vcmc", kDash, 50, 1000, 3.0f},
@@ -308,6 +309,7 @@ const Detector detector_secret_token = {.name = "secret_token",
                                         .on_keyword = on_keyword,
                                         .on_chain = on_chain,
                                         .on_token = on_token,
-                                        .chain_digits_min = 5};
+                                        .chain_digits_min = 5,
+                                        .token_bytes_min = 5};
 
 }  // namespace hearth::route

@@ -3,10 +3,14 @@
 //   name = value      the name says key, token, secret, password …; the value is long and random
 //                     enough. The entity is secret_<provider> where the name holds a provider's,
 //                     secret_password for passwords, else secret_generic.
-//   scheme://user:password@host      secret_connection_string
+//   the password is value            and the same in other languages, or without a word between:
+//                     the value then has capitals, small letters and digits, or signs
+//   -u user:password, --user …       secret_password
+//   scheme://user:password@host      secret_connection_string; scheme://key@host too
 //   -----BEGIN … PRIVATE KEY-----    secret_private_key
 //
-// Placeholders ("your_api_key", "${TOKEN}", "xxxxxxxx") and code ("token = next_token()") are none.
+// Placeholders ("your_api_key", "${TOKEN}", "xxxxxxxx") and code ("token = next_token()") are none,
+// nor is what only tells of a secret: a token's type, a password's length, a public key.
 //
 // Source: RFC 3986 section 3.2.1, RFC 7468; entropy floors as scanners of source code use them.
 #include <algorithm>
@@ -71,9 +75,21 @@ constexpr auto kProvidersFrom = [] {
     return from;
 }();
 
-constexpr std::size_t kNameBytesMax = 64, kValueBytesMax = 256;
+enum Group : std::uint8_t { kPassword, kPasswordAbroad };
+// clang-format off
+constexpr Keyword kKeywords[] = {
+    {"password", kPassword}, {"passwd", kPassword}, {"passphrase", kPassword},
+    {"passcode", kPassword}, {"passwort", kPassword},
+    {"kennwort", kPasswordAbroad}, {"wachtwoord", kPasswordAbroad}, {"senha", kPasswordAbroad},
+    {"contraseña", kPasswordAbroad}, {"mot de passe", kPasswordAbroad},
+    {"lösenord", kPasswordAbroad}, {"hasło", kPasswordAbroad}, {"salasana", kPasswordAbroad},
+    {"пароль", kPasswordAbroad}, {"Пароль", kPasswordAbroad}, {"κωδικός", kPasswordAbroad},
+};
+// clang-format on
 
-enum class Names : std::uint8_t { nothing, key, password, provider };
+constexpr std::size_t kNameBytesMax = 64, kValueBytesMax = 256, kPasswordBytesMax = 64;
+
+enum class Names : std::uint8_t { nothing, key, secret, password, provider };
 
 // The bytes of a text, a bit for each by its last five bits: a name that lacks one of a word's does
 // not hold the word.
@@ -111,14 +127,29 @@ bool holds_one_of(std::string_view name, std::span<const std::string_view> parts
     return std::ranges::any_of(parts, [&](std::string_view part) { return name.contains(part); });
 }
 
+// How a name ends that tells of a secret without being one's: "token_url", "secretName".
+constexpr std::string_view kAbouts[] = {
+    "name",   "file",   "path",   "url",     "uri",     "type",    "length",   "size",
+    "count",  "ttl",    "expiry", "minutes", "seconds", "header",  "field",    "prefix",
+    "format", "method", "policy", "store",   "backend", "hashers", "algorithm"};
+bool tells_of_one(std::string_view name) {
+    return std::ranges::any_of(kAbouts, [&](std::string_view end) { return name.ends_with(end); });
+}
+
 // What a name of at least one byte says; bits are its own or more.
 Names meaning_of(std::string_view name, std::uint32_t bits) {
     bool may_hold = false;
     for (const std::uint32_t part : kPartBits) may_hold |= (part & ~bits) == 0;
-    if (may_hold && holds_one_of(name, kPasswords)) return Names::password;
-    if (may_hold && holds_one_of(name, kKeys)) return Names::key;
-    if (name == "key" || name == "auth" || name == "pass" || name == "creds" || name == "pat")
-        return Names::key;
+    if (may_hold && holds_one_of(name, kPasswords))
+        return tells_of_one(name) ? Names::nothing : Names::password;
+    if (may_hold && holds_one_of(name, kKeys)) {
+        if (tells_of_one(name) || name.contains("public")) return Names::nothing;
+        return name.contains("secret") ? Names::secret : Names::key;
+    }
+    if (name.ends_with("pw")) return Names::password;
+    if (name.ends_with("pass") && !name.ends_with("bypass") && !name.ends_with("compass"))
+        return Names::password;
+    if (name == "key" || name == "auth" || name == "creds" || name == "pat") return Names::key;
     if (name.ends_with("key") || name.ends_with("auth"))
         for (const std::string_view provider : kProviders)
             if (name.contains(provider)) return Names::key;
@@ -156,9 +187,11 @@ Name name_before(const Scan& scan, std::size_t at) {
     return name;
 }
 
+// Requires: fewer than kValueBytesMax bytes.
 bool is_placeholder(std::string_view value) {
-    std::string folded(value);
-    for (char& c : folded) c = lower(c);
+    std::array<char, kValueBytesMax> bytes;
+    std::ranges::transform(value, bytes.begin(), lower);
+    const std::string_view folded(bytes.data(), value.size());
     for (const std::string_view word :
          {"example",    "your",        "xxxx",       "****",    "changeme",
           "change_me",  "placeholder", "redacted",   "replace", "insert",
@@ -167,6 +200,19 @@ bool is_placeholder(std::string_view value) {
           "os.environ", "process.env", "getenv",     "config.", "..."})
         if (folded.contains(word)) return true;
     return false;
+}
+
+constexpr auto bytes_of(std::string_view others) {
+    std::array<bool, 256> bytes{};
+    for (int c = 0; c < 128; ++c) bytes[std::size_t(c)] = is_alnum(char(c));
+    for (const char c : others) bytes[(unsigned char)c] = true;
+    return bytes;
+}
+constexpr auto kKeyBytes = bytes_of("_-+/=.~:");
+constexpr auto kQuotedKeyBytes = bytes_of("_-+/=.~:!@#$%^&*()");
+constexpr auto kPlainPasswordBytes = bytes_of("!@#$%&*+?-");
+bool all_of(std::string_view text, const std::array<bool, 256>& bytes) {
+    return std::ranges::all_of(text, [&](char c) { return bytes[(unsigned char)c]; });
 }
 
 struct Kinds {
@@ -182,8 +228,12 @@ bool is_key_value(std::string_view value, bool quoted) {
     const Kinds kinds(value);
     if (value.size() < (quoted ? 12u : 16u) || kinds.digits < 2 || kinds.lowers + kinds.uppers < 2)
         return false;
-    for (const char c : value)
-        if (!is_alnum(c) && !std::string_view("_-+/=.~:").contains(c)) return false;
+    // A quoted key of twenty bytes may hold signs, where it is no format.
+    if (!all_of(value, kKeyBytes) &&
+        (!quoted || value.size() < 20 || !all_of(value, kQuotedKeyBytes) || value.contains("%s") ||
+         value.contains("%d") || value.contains("%(")))
+        return false;
+    if (!quoted && value.starts_with("0x") && value.size() <= 21) return false;  // a number: 0x…ull
     // Dotted names and paths are code; a word list has long runs of letters.
     if (!quoted && (value.contains('/') || value.contains('.')) && kinds.digits < 4) return false;
     const bool hex =
@@ -192,18 +242,39 @@ bool is_key_value(std::string_view value, bool quoted) {
 }
 
 bool is_password_value(std::string_view value, bool quoted) {
+    if (value.size() < (quoted ? 6u : 8u) || value.size() > kPasswordBytesMax) return false;
     const Kinds kinds(value);
-    if (value.size() < (quoted ? 6u : 8u) || value.size() > 64) return false;
-    return kinds.n() >= (quoted ? 2 : 3) && kinds.digits + kinds.others > 0 &&
-           entropy_of(value) >= 2.2;
+    if (kinds.digits + kinds.others == 0 || kinds.n() < 2) return false;
+    // Without quotes a word with a digit may be a name of code; "horse42" is none.
+    if (!quoted && kinds.n() < 3 && (kinds.digits < 2 || !all_of(value, kPlainPasswordBytes)))
+        return false;
+    return entropy_of(value) >= 2.2;
 }
 
-// The value behind `at`: the sign itself, blanks, a quote, "Bearer".
+// Where no sign says that a value follows: three kinds of characters that a word does not have.
+bool is_told_password(std::string_view value) {
+    const Kinds kinds(value);
+    if (value.size() < 6 || value.size() > kPasswordBytesMax || entropy_of(value) < 2.2)
+        return false;
+    const bool sign = value.find_first_of("!@#$%^&*?+") != value.npos;
+    return kinds.digits > 0 &&
+           ((kinds.lowers > 0 && kinds.uppers > 0) || (sign && kinds.lowers + kinds.uppers > 0));
+}
+
+// The value behind `at`: the sign itself, blanks, a quote, "Bearer". A key's has an equals sign at
+// its end only: "key=key=key=" is not walked over from every sign of it.
 struct Value {
     std::size_t start = 0, end = 0;
     bool quoted = false;
 };
-Value value_after(const Scan& scan, std::size_t at) {
+constexpr auto ends_of(std::string_view text) {
+    std::array<bool, 256> ends{};
+    for (const char c : text) ends[(unsigned char)c] = true;
+    return ends;
+}
+constexpr auto kLineEnds = ends_of(std::string_view("\0\n\r", 3));
+constexpr auto kPlainEnds = ends_of(std::string_view("\0\n\r \t,;\"')<([{&", 15));
+Value value_after(const Scan& scan, std::size_t at, std::size_t n_max, bool key) {
     std::size_t i = at + 1;
     for (int k = 0; k < 4 && (scan.at(i) == ' ' || scan.at(i) == '=' || scan.at(i) == '>' ||
                               scan.at(i) == '\t');
@@ -212,17 +283,17 @@ Value value_after(const Scan& scan, std::size_t at) {
     const char quote = scan.at(i);
     const bool quoted = quote == '"' || quote == '\'' || quote == '`';
     if (quoted) ++i;
-    for (const std::string_view word : {"bearer ", "basic ", "token "})
+    static constexpr std::string_view kSchemes[] = {"bearer ", "basic ", "token "};
+    for (const std::string_view word : kSchemes)
         if (scan.is_here(i, word)) i += word.size();
     std::size_t end = i;
-    while (end - i < kValueBytesMax) {
-        const char c = scan.at(end);
-        if (c == '\0' || c == '\n' || c == '\r' || (quoted && c == quote)) break;
-        if (!quoted && (c == ' ' || c == '\t' || c == ',' || c == ';' || c == '"' || c == '\'' ||
-                        c == ')' || c == '<' || c == '(' || c == '[' || c == '{' || c == '&'))
-            break;
-        ++end;
-    }
+    if (quoted)
+        while (end - i < n_max && !kLineEnds[(unsigned char)scan.at(end)] && scan.at(end) != quote)
+            ++end;
+    else
+        while (end - i < n_max && !kPlainEnds[(unsigned char)scan.at(end)] &&
+               !(key && scan.at(end) == '=' && is_word(scan.at(end + 1))))
+            ++end;
     return {i, end, quoted};
 }
 
@@ -233,24 +304,33 @@ void assigned(Scan& scan, std::size_t at) {
     if (scan.at(at) == '=' && next == '=') return;
     const Name before = name_before(scan, at);
     const std::string_view name = before.text();
-    if (name.size() < 3) return;
+    if (name.size() < 2) return;
     const Names names = meaning_of(name, before.bits);
     if (names == Names::nothing) return;
-    Value value = value_after(scan, at);
+    const bool password = names == Names::password;
+    Value value =
+        value_after(scan, at, password ? kPasswordBytesMax + 1 : kValueBytesMax, !password);
     const char stop = scan.at(value.end);
     if (!value.quoted && (stop == '(' || stop == '[' || stop == '{' || stop == '<')) return;
     while (!value.quoted && value.end > value.start &&
            (scan.at(value.end - 1) == '.' || scan.at(value.end - 1) == ':'))
         --value.end;
     const std::string_view text = scan.text.substr(value.start, value.end - value.start);
-    if (text.size() < 6 || text.size() >= kValueBytesMax || is_placeholder(text)) return;
+    if (text.size() < 6 || text.size() >= kValueBytesMax) return;
     if (std::string_view("$%{<").contains(text[0]) || text.contains("${") || text.contains("{{"))
         return;
-    if (names == Names::password) {
-        if (text.contains(' ') || !is_password_value(text, value.quoted)) return;
+    if (password) {
+        if (text.contains(' ') || !is_password_value(text, value.quoted) || is_placeholder(text))
+            return;
         return scan.add(value.start, value.end, "secret_password", Sensitivity::restricted, 0.8);
     }
-    if (!is_key_value(text, value.quoted)) return;
+    if (names == Names::secret && !is_key_value(text, value.quoted)) {
+        if (!text.contains(' ') && text.size() >= 8 && is_told_password(text) &&
+            all_of(text, kPlainPasswordBytes) && !is_placeholder(text))
+            scan.add(value.start, value.end, "secret_password", Sensitivity::restricted, 0.7);
+        return;
+    }
+    if (!is_key_value(text, value.quoted) || is_placeholder(text)) return;
     if (names == Names::provider &&
         (text.size() < 20 || text.find_first_of("/.:+=~") != text.npos ||
          text.find_first_not_of("0123456789abcdef-") == text.npos))
@@ -273,10 +353,68 @@ void connection(Scan& scan, std::size_t colon) {
         if (c == ':' && middle == 0) middle = i;
         ++i;
     }
-    if (scan.at(i) != '@' || middle == 0 || i - middle < 4 || !is_word(scan.at(i + 1))) return;
+    if (scan.at(i) != '@' || !is_word(scan.at(i + 1))) return;
+    if (middle == 0) {  // a key instead of a user's name
+        const std::string_view user = scan.text.substr(from, i - from);
+        if (user.size() >= 20 && is_key_value(user, true) && !is_placeholder(user))
+            scan.add(from, i, "secret_connection_string", Sensitivity::restricted, 0.8);
+        return;
+    }
+    if (i - middle < 4) return;
     const std::string_view text = scan.text.substr(middle + 1, i - middle - 1);
     if (is_placeholder(text) || text[0] == '$' || text[0] == '{' || text == "pass") return;
     scan.add(middle + 1, i, "secret_connection_string", Sensitivity::restricted, 0.85);
+}
+
+// -u user:password, --user "user:password"; true where it is one.
+bool of_an_option(Scan& scan, std::size_t colon) {
+    const auto in_user = [](char c) { return is_word(c) || c == '.' || c == '-' || c == '@'; };
+    std::size_t user = colon;
+    while (user > 0 && colon - user < kNameBytesMax && in_user(scan.at(user - 1))) --user;
+    std::size_t option = user;
+    if (scan.before(option) == '"' || scan.before(option) == '\'') --option;
+    if (user == colon || (scan.before(option) != ' ' && scan.before(option) != '=')) return false;
+    const std::string_view before = scan.text.substr(0, option - 1);
+    std::size_t letters = before.size();  // "-su": of several options of one letter the last
+    while (before.size() - letters < 4 && letters > 0 && is_lower(before[letters - 1])) --letters;
+    const bool short_one = before.ends_with('u') && before.substr(0, letters).ends_with(" -");
+    if (!short_one && !before.ends_with(" --user") && !before.ends_with(" --auth")) return false;
+    std::size_t end = colon + 1;
+    while (end - colon <= kPasswordBytesMax && !kPlainEnds[(unsigned char)scan.at(end)]) ++end;
+    const std::string_view text = scan.text.substr(colon + 1, end - colon - 1);
+    if (!is_password_value(text, true) || text[0] == '$' || is_placeholder(text)) return false;
+    scan.add(colon + 1, end, "secret_password", Sensitivity::restricted, 0.8);
+    return true;
+}
+
+// "the password is Blue7Horse", "<password>Blue7Horse<", "mot de passe : Blue7Horse".
+void on_keyword(Scan& scan, std::size_t, std::size_t end, std::uint8_t group) {
+    std::size_t i = end;
+    bool told = scan.at(i) == '>';
+    if (told) ++i;
+    while (scan.at(i) == ' ' && i - end < 2) ++i;
+    const char sign = scan.at(i);
+    if (sign == ':' || sign == '=') {
+        if (group == kPassword) return;  // on_mark's
+        ++i, told = true;
+    } else {
+        for (const std::string_view word : {"is ", "was ", "ist ", "est ", "es ", "is: "})
+            if (scan.is_here(i, word)) {
+                i += word.size(), told = true;
+                break;
+            }
+    }
+    while (scan.at(i) == ' ' && i - end < 12) ++i;
+    if (i == end) return;
+    if (scan.at(i) == '"' || scan.at(i) == '\'' || scan.at(i) == '`') ++i;
+    std::size_t stop = i;
+    while (stop - i <= kPasswordBytesMax && !kPlainEnds[(unsigned char)scan.at(stop)]) ++stop;
+    while (stop > i && std::string_view(".?:").contains(scan.at(stop - 1))) --stop;
+    const std::string_view text = scan.text.substr(i, stop - i);
+    if (!is_told_password(text) || is_placeholder(text)) return;
+    const Kinds kinds(text);
+    if (!told && (text.size() < 8 || (kinds.digits < 2 && kinds.others == 0))) return;
+    scan.add(i, stop, "secret_password", Sensitivity::restricted, told ? 0.7 : 0.6);
 }
 
 void private_key(Scan& scan, std::size_t at) {
@@ -303,13 +441,21 @@ void on_mark(Scan& scan, std::size_t at) {
     const char c = scan.at(at);
     if (c == '-') return private_key(scan, at);
     if (c == ':' && scan.at(at + 1) == '/' && scan.at(at + 2) == '/') return connection(scan, at);
+    const char next = scan.at(at + 1);
+    if (c == ':' && next > ' ' && next != ':' && next != '"' && is_word(scan.before(at)) &&
+        of_an_option(scan, at))
+        return;
     assigned(scan, at);
 }
 
 }  // namespace
 
 extern const Detector detector_secret_value;
-const Detector detector_secret_value = {
-    .name = "secret_value", .entities = kProviderEntities, .marks = ":=-", .on_mark = on_mark};
+const Detector detector_secret_value = {.name = "secret_value",
+                                        .entities = kProviderEntities,
+                                        .keywords = kKeywords,
+                                        .marks = ":=-",
+                                        .on_keyword = on_keyword,
+                                        .on_mark = on_mark};
 
 }  // namespace hearth::route

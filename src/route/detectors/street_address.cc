@@ -14,139 +14,48 @@
 //
 // Source: national postal guides for the order of the parts; kinds of streets by language.
 #include <algorithm>
-#include <string>
+#include <array>
 
 #include "route/detector.h"
-#include "route/word_set.h"
+#include "route/street_words.h"
 
 namespace hearth::route {
 namespace {
 
 constexpr const char* kEntities[] = {"street_address", "zip_code"};
-enum Group : std::uint8_t { kCue, kFlat, kBox, kMilitary, kKind, kZip };
+enum Group : std::uint8_t { kCue, kAt, kFlat, kBox, kMilitary, kKind, kZip };
 
 // clang-format off
 constexpr Keyword kKeywords[] = {
     {"address", kCue}, {"addresses", kCue}, {"lives at", kCue}, {"lives on", kCue},
-    {"lives in", kCue},
-    {"live at", kCue}, {"live in", kCue}, {"living at", kCue}, {"lived at", kCue},
-    {"lived in", kCue},
-    {"located at", kCue}, {"located on", kCue}, {"meet me at", kCue}, {"meet you at", kCue},
-    {"meeting", kCue}, {"return to", kCue}, {"sent to", kCue}, {"send it to", kCue},
-    {"arrived at", kCue},
-    {"delivered to", kCue}, {"deliver to", kCue}, {"ship to", kCue}, {"shipped to", kCue},
-    {"taxi to", kCue}, {"office is at", kCue}, {"drops you off at", kCue},
-    {"restaurant is at", kCue},
-    {"station is on", kCue}, {"corner of", kCue}, {"enter on", kCue}, {"street", kCue},
-    {"resides at", kCue},
-    {"residing at", kCue}, {"mail to", kCue}, {"ship", kCue}, {"shipping", kCue},
-    {"deliver", kCue}, {"delivery", kCue},
-    {"адрес", kCue}, {"адресу", kCue}, {"Адрес", kCue}, {"地址", kCue}, {"住所", kCue},
-    {"moved to", kCue}, {"adresse", kCue},
-    {"dirección", kCue},
-    {"direccion", kCue}, {"indirizzo", kCue}, {"endereço", kCue}, {"adres", kCue},
-    {"anschrift", kCue},
-    {"wohnhaft", kCue}, {"it's in", kCue}, {"is it in", kCue}, {"located in", kCue},
-    {"new one to", kCue},
-    {"apt", kFlat}, {"apartment", kFlat}, {"suite", kFlat}, {"ste", kFlat}, {"flat", kFlat},
-    {"p.o", kBox}, {"po box", kBox}, {"post office box", kBox}, {"psc", kBox}, {"unit", kBox},
-    {"postfach", kBox}, {"apartado", kBox}, {"casella postale", kBox}, {"boîte postale", kBox},
-    {"apo", kMilitary}, {"fpo", kMilitary}, {"dpo", kMilitary},
-    {"street", kKind}, {"road", kKind}, {"avenue", kKind}, {"lane", kKind}, {"drive", kKind},
-    {"boulevard", kKind}, {"square", kKind}, {"terrace", kKind}, {"crescent", kKind}, {"st", kKind},
-    {"close", kKind}, {"court", kKind}, {"highway", kKind}, {"parkway", kKind},
-    {"zip", kZip}, {"zip code", kZip}, {"zipcode", kZip}, {"postcode", kZip}, {"postal code", kZip},
-    {"plz", kZip},
+    {"lives in", kCue}, {"live at", kCue}, {"live in", kCue}, {"living at", kCue},
+    {"lived at", kCue}, {"lived in", kCue}, {"located at", kCue}, {"located on", kCue},
+    {"meet me at", kCue}, {"meet you at", kCue}, {"meeting", kCue}, {"return to", kCue},
+    {"sent to", kCue}, {"send it to", kCue}, {"arrived at", kCue}, {"delivered to", kCue},
+    {"deliver to", kCue}, {"ship to", kCue}, {"shipped to", kCue}, {"taxi to", kCue},
+    {"office is at", kCue}, {"drops you off at", kCue}, {"restaurant is at", kCue},
+    {"station is on", kCue}, {"corner of", kCue}, {"enter on", kCue}, {"street:", kCue},
+    {"resides at", kCue}, {"residing at", kCue}, {"mail to", kCue}, {"ship", kCue},
+    {"shipping", kCue}, {"deliver", kCue}, {"delivery", kCue}, {"адрес", kCue}, {"адресу", kCue},
+    {"Адрес", kCue}, {"地址", kCue}, {"住所", kCue}, {"moved to", kCue}, {"adresse", kCue},
+    {"dirección", kCue}, {"direccion", kCue}, {"indirizzo", kCue}, {"endereço", kCue},
+    {"adres", kCue}, {"anschrift", kCue}, {"wohnhaft", kCue}, {"it's in", kCue}, {"is it in", kCue},
+    {"located in", kCue}, {"new one to", kCue}, {"apt", kFlat}, {"apartment", kFlat},
+    {"suite", kFlat}, {"ste", kFlat}, {"flat", kFlat}, {"address", kAt}, {"lives at", kAt},
+    {"live at", kAt}, {"living at", kAt}, {"lived at", kAt}, {"resides at", kAt},
+    {"residing at", kAt}, {"located at", kAt}, {"moved to", kAt}, {"delivered to", kAt},
+    {"deliver to", kAt}, {"ship to", kAt}, {"shipped to", kAt}, {"mail to", kAt},
+    {"anschrift", kAt}, {"adresse", kAt}, {"dirección", kAt}, {"indirizzo", kAt}, {"p.o", kBox},
+    {"po box", kBox}, {"gpo box", kBox}, {"private bag", kBox}, {"post office box", kBox},
+    {"psc", kBox}, {"unit", kBox}, {"postfach", kBox}, {"apartado", kBox},
+    {"casella postale", kBox}, {"boîte postale", kBox}, {"apo", kMilitary}, {"fpo", kMilitary},
+    {"dpo", kMilitary}, {"street", kKind}, {"road", kKind}, {"avenue", kKind}, {"lane", kKind},
+    {"drive", kKind}, {"boulevard", kKind}, {"square", kKind}, {"terrace", kKind},
+    {"crescent", kKind}, {"st", kKind}, {"close", kKind}, {"court", kKind}, {"highway", kKind},
+    {"parkway", kKind}, {"zip", kZip}, {"zip code", kZip}, {"zipcode", kZip}, {"postcode", kZip},
+    {"postal code", kZip}, {"plz", kZip},
 };
-
-// Behind the name; the first ones are told from other words by being written small too.
-constexpr std::string_view kAfterList[] = {
-    "street", "road", "avenue", "boulevard", "lane", "drive", "highway", "terrace", "crescent",
-    "parkway",
-    "st", "rd", "ave", "av", "blvd", "ln", "dr", "hwy", "ter", "pkwy", "ct", "court", "place",
-    "pl", "square", "sq",
-    "way", "close", "circle", "cir", "trail", "loop", "walk", "row", "alley", "hill", "hills",
-    "park", "grove",
-    "gardens", "green", "mews", "rise", "view", "heights", "path", "pike", "turnpike", "plaza",
-    "point", "ridge",
-    "run", "valley", "crossing", "crossroad", "bend", "bypass", "causeway", "cove", "coves",
-    "creek", "estate",
-    "expressway", "extension", "field", "fields", "flats", "ford", "forest", "forge", "forges",
-    "fork", "freeway",
-    "garden", "gateway", "glen", "harbor", "haven", "hollow", "island", "isle", "junction",
-    "key", "knoll", "lake",
-    "landing", "lodge", "mall", "manor", "meadow", "meadows", "mill", "mills", "mission",
-    "mount", "mountain",
-    "orchard", "oval", "overpass", "passage", "pine", "pines", "plain", "plains", "port",
-    "prairie", "radial",
-    "ramp", "ranch", "rapid", "rapids", "rest", "river", "route", "rue", "shoal", "shore",
-    "shores", "skyway",
-    "spring", "springs", "spur", "station", "stravenue", "stream", "summit", "throughway",
-    "trace", "track",
-    "trafficway", "tunnel", "union", "via", "viaduct", "village", "ville", "vista", "well",
-    "wells"};
-constexpr std::size_t kAfterPlain = 10;
-constexpr std::size_t kAfterShort = 24;  // up to here abbreviations that are clear when capital
-
-// Before the name.
-constexpr std::string_view kBeforeList[] = {
-    "rue", "avenue", "boulevard", "place", "chemin", "allée", "quai", "impasse", "via", "viale",
-    "piazza", "corso",
-    "vicolo", "largo", "strada", "calle", "avenida", "avda", "av", "paseo", "plaza", "carrer",
-    "camino", "ronda",
-    "rua", "travessa", "praça", "alameda", "estrada", "rodovia", "ul", "ulica", "aleja", "al",
-    "plac", "os", "ulice",
-    "náměstí", "trg", "cesta", "strada", "bulevardul", "calea", "carrera", "cra", "transversal",
-    "diagonal", "calzada", "jirón", "rambla", "passeig", "rue",
-    "улица", "ул", "переулок", "площадь", "шоссе", "бульвар", "проспект", "пр",
-    "οδός",
-    "λεωφόρος", "λεωφ", "πλατεία", "jalan", "jl", "rruga", "nám", "dr", "c/", "cami", "rúa",
-    "vico"};
-
-// Endings of a name that is a street's, where a number follows.
-constexpr std::string_view kEndingList[] = {
-    "strasse", "straße", "str", "gasse", "weg", "platz", "allee", "gürtel", "damm", "ufer",
-    "steig", "graben",
-    "chaussee", "markt", "straat", "laan", "plein", "dijk", "kade", "gracht", "singel", "dreef",
-    "baan",
-    "gatan", "vägen", "gata", "gränd", "stigen", "torget", "vej", "gade", "stræde", "torv",
-    "allé", "boulevard",
-    "veien", "vegen", "gate", "gaten", "vei", "krogen", "katu", "tie", "kuja", "polku", "raitti",
-    "rinne", "ranta",
-    "kaari", "braut", "vegur", "götu", "stígur", "utca", "út", "útja", "tér", "tere", "rkp",
-    "körút", "sétány", "u", "ulica", "ulice",
-    "ova", "eva", "ská", "cesta", "tänav", "tee", "puiestee", "iela", "gatvė", "jalan",
-    "caddesi", "sokak",
-    "sokağı", "quadra", "vænget", "parken", "bakken", "haugen", "terrasse", "stien", "brekke"};
-
-// Endings that many a first name and plain word has too: these need more beside them.
-constexpr std::string_view kWeakEndings[] = {"tie", "gate", "ova", "eva", "tee", "str", "ring",
-    "berg", "dal"};
-
-constexpr std::string_view kNoNamesList[] = {
-    "january", "february", "march", "april", "may", "june", "july", "august", "september",
-    "october", "november",
-    "december", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov",
-    "dec", "chapter",
-    "figure", "fig", "table", "section", "page", "step", "version", "act", "scene", "part",
-    "volume", "vol", "no",
-    "number", "day", "week", "level", "item", "question", "problem", "phase", "round", "game",
-    "season", "episode",
-    "article", "line", "python", "windows", "office", "monday", "tuesday", "wednesday",
-    "thursday", "friday",
-    "saturday", "sunday", "about", "over", "in", "at", "on", "and", "the", "for", "of", "from",
-    "to", "is", "are",
-    "was", "by", "with", "than", "or", "phone", "mobile", "tel", "fax", "desk", "card", "zip",
-    "ssn", "age", "id",
-    "i", "he", "she", "it", "we", "they", "you", "if", "so", "then", "each", "a", "an", "his",
-    "her", "its",
-    "their", "total", "call", "grade", "class", "room", "team", "group", "lot", "pay", "has",
-    "have", "had", "blocks", "block", "miles", "mile", "more", "other", "code"};
 // clang-format on
-constexpr WordSet kAfter(kAfterList);
-constexpr WordSet kBefore(kBeforeList);
-constexpr WordSet kNoNames(kNoNamesList);
-constexpr EndingSet kEndings(kEndingList);
 
 // A capital, or a letter of Latin, Greek or Cyrillic beyond ASCII; signs such as × and ÷ are none.
 bool capital(const Scan& scan, std::size_t i) {
@@ -164,11 +73,20 @@ struct Word {
     bool none() const { return start == end; }
 };
 
-std::string folded(const Scan& scan, Word w) {
-    std::string out(scan.text.substr(w.start, std::min<std::size_t>(w.end - w.start, 32)));
-    for (char& c : out) c = lower(c);
-    return out;
-}
+// A word in small letters; what is longer than any word of the lists is cut.
+class Folded {
+  public:
+    Folded(const Scan& scan, Word w) : n_(std::min(w.end - w.start, bytes_.size())) {
+        for (std::size_t i = 0; i < n_; ++i) bytes_[i] = lower(scan.text[w.start + i]);
+    }
+    operator std::string_view() const { return {bytes_.data(), n_}; }
+    bool operator==(std::string_view text) const { return std::string_view(*this) == text; }
+    std::size_t size() const { return n_; }
+
+  private:
+    std::array<char, 32> bytes_;
+    std::size_t n_;
+};
 // The word that ends before `at`, over one space, and a full stop of an abbreviation.
 Word word_before(const Scan& scan, std::size_t at) {
     std::size_t end = at;
@@ -195,14 +113,14 @@ Word word_after(const Scan& scan, std::size_t at) {
     return {start, end};
 }
 
-bool weak_ending(const std::string& word) {
+bool weak_ending(std::string_view word) {
     for (const std::string_view ending : kWeakEndings)
         if (word.ends_with(ending) && word != ending)
             return !word.ends_with("ntie") || word == "auntie";  // Finnish: Puru-n-tie
     return false;
 }
 
-bool street_ending(const std::string& word) {
+bool street_ending(std::string_view word) {
     return kEndings.any(word, [&](std::string_view ending) {
         return word.size() > ending.size() + 1 ? word.ends_with(ending) && ending.size() >= 3
                                                : word == ending;
@@ -211,8 +129,11 @@ bool street_ending(const std::string& word) {
 
 // A flat, a box: "Apt. 902", "Suite 510", "Box 8858"; its end, 0 for none.
 std::size_t flat_at(const Scan& scan, std::size_t i) {
-    for (const std::string_view word : {"apartment", "apt", "suite", "ste", "unit", "flat", "box",
-                                        "p.o. box", "po box", "floor", "piso"}) {
+    static constexpr std::string_view kFlats[] = {"apartment", "apt",   "suite", "ste",
+                                                  "unit",      "flat",  "box",   "p.o. box",
+                                                  "po box",    "floor", "piso"};
+    if (!std::string_view("asufbpASUFBP").contains(scan.at(i))) return 0;
+    for (const std::string_view word : kFlats) {
         if (!scan.is_here(i, word)) continue;
         std::size_t k = i + word.size();
         if (scan.at(k) == '.') ++k;
@@ -301,6 +222,16 @@ std::size_t extend(const Scan& scan, std::size_t end) {
     return last;
 }
 
+// "my address is 9 The Paddock": directly behind a word that a place follows.
+bool at_home(const Scan& scan, std::size_t place) {
+    if (!scan.seen(kAt, place, 5)) return false;
+    std::size_t i = scan.last_seen(kAt);
+    if (scan.at(i) == ':') ++i;
+    if (scan.is_here(i, " is")) i += 3;
+    if (scan.at(i) == ':') ++i;
+    return scan.at(i) == ' ' && i + 1 == place;
+}
+
 void report(Scan& scan, std::size_t start, std::size_t end, double confidence) {
     // A number or a flat directly before belongs to it.
     std::size_t from = start;
@@ -312,38 +243,61 @@ void report(Scan& scan, std::size_t start, std::size_t end, double confidence) {
     scan.add(from, extend(scan, end), "street_address", Sensitivity::confidential, confidence);
 }
 
+// A word such as "address" at most `within` before, in the same sentence and paragraph.
+bool cued(const Scan& scan, std::uint8_t group, std::size_t place, std::size_t within) {
+    if (!scan.seen(group, place, within)) return false;
+    const std::size_t from = scan.last_seen(group);
+    for (std::size_t i = from; i + 1 < place; ++i) {
+        if (scan.at(i) == '\n' && scan.at(i + 1) == '\n') return false;
+        // "St. " and "ul. " end no sentence: a longer word's full stop, or one that stands alone.
+        if (scan.at(i) == '.' && scan.at(i + 1) == ' ' && i > from &&
+            (scan.before(i) == ' ' ||
+             (is_lower(scan.before(i)) && is_lower(scan.at(i - 2)) && is_lower(scan.at(i - 3)))))
+            return false;
+    }
+    return true;
+}
+
 // 24 Clarke Avenue, 20 Rue Hsine Eloued; g is the last group of its chain.
 bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t number_end,
                         std::size_t chain_start) {
-    Word w = word_after(scan, number_end);
+    // A full stop behind the number ends a sentence; a comma stands before a kind of street only.
+    if (scan.at(number_end) == '.') return false;
+    const bool comma = scan.at(number_end) == ',';
+    Word w = word_after(scan, number_end + (comma ? 1 : 0));
     if (w.none()) return false;
-    const std::string first = folded(scan, w);
-    const bool before = kBefore.has(first);
+    const Folded first(scan, w);
+    const bool before = kBefore.has(first) && !(comma && first == "via");
+    const bool year = g.n == 4 && (scan.is_here(g.start, "19") || scan.is_here(g.start, "20"));
+    if (comma && (year || g.n > 4 || (!before && !capital(scan, w.start)))) return false;
     if (!before && kNoNames.has(first)) return false;
     bool all_capital = capital(scan, w.start) || is_digit(scan.at(w.start));
     std::size_t end = w.end;
     if (before) {
+        bool named = capital(scan, w.start);
         Word name = word_after(scan, w.end);
-        if (name.none() ||
-            (!capital(scan, name.start) && !capital(scan, w.start) && !capital(scan, name.end + 1)))
-            return false;
         for (int k = 0; k < 4 && !name.none(); ++k) {
-            const std::string small = folded(scan, name);
+            const Folded small(scan, name);
             const bool link = small == "de" || small == "du" || small == "la" || small == "des" ||
                               small == "del" || small == "dei" || small == "da" || small == "do" ||
                               small == "el" || small == "di" || small == "le" || small == "les";
             if (flat_at(scan, name.start) || (!capital(scan, name.start) && !link)) break;
+            named |= capital(scan, name.start);
             end = name.end;
             name = word_after(scan, name.end);
         }
+        if (!named || end == w.end) return false;
         report(scan, chain_start, end, 0.8);
         return true;
     }
+    const bool initial = w.end - w.start == 1;  // "102 S. Ct." is a volume of reports
     for (int k = 0; k < 5; ++k) {
+        if (k > 0 && !all_capital) return false;
         const Word next = word_after(scan, w.end);
         if (next.none()) return false;
-        const std::string kind = folded(scan, next);
+        const Folded kind(scan, next);
         const bool plain = kAfter.has(kind, kAfterPlain);
+        if ((comma || (initial && k == 0 && kAfter.has(kind))) && !plain) return false;
         const bool more = chain_start != g.start || scan.seen(kCue, chain_start, 40) ||
                           scan.at(next.end) == ',' || scan.at(next.end) == '\n';
         if (kAfter.has(kind) && (plain ? all_capital || k == 0
@@ -359,73 +313,152 @@ bool number_then_street(Scan& scan, const Chain::Group& g, std::size_t number_en
     return false;
 }
 
-// Puruntie 82, Via dei Fiorentini 17, 5638 Aasa 43; g is the first group of its chain.
-bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
-    const bool comma = scan.before(g.start) == ' ' && scan.before(g.start - 1) == ',';
-    Word w = word_before(scan, comma ? g.start - 1 : g.start);
-    if (comma) {  // "Avenida Paulista, 1578"
-        w.end = g.start - 2, w.start = w.end;
-        while (w.start > 0 && w.end - w.start < 40 && letter(scan.at(w.start - 1))) --w.start;
-    }
-    if (w.none() || w.end - w.start > 39) return false;
-    const std::string last = folded(scan, w);
-    if (kNoNames.has(last) || flat_at(scan, w.start)) return false;
-    // The name goes on backwards over capitals and small link words.
-    std::size_t start = w.start;
-    bool kind = street_ending(last) && g.n <= 4, named = capital(scan, w.start);
-    bool before = scan.is_here(w.start - std::min<std::size_t>(w.start, 3), "c/ ");
-    if (kBefore.has(last)) {  // "Ленинский проспект 32"
-        const Word name = word_before(scan, w.start);
-        if (!name.none() && capital(scan, name.start)) kind = named = true, start = name.start;
-    }
-    Word back = w;
+void number_at_home(Scan& scan, const Chain::Group& g, std::size_t number_end) {
+    const Word w = word_after(scan, number_end);
+    if (w.none() || scan.at(number_end) == '.' || !capital(scan, w.start)) return;
+    if (!at_home(scan, g.start)) return;
+    const Folded first(scan, w);
+    if (first != "the" && kNoNames.has(first)) return;
+    report(scan, g.start, w.end, 0.6);
+}
+
+// Where "No: 56", "nr. 15", "д. 5" begins whose number is at `number`; 0 for none.
+std::size_t number_sign(const Scan& scan, std::size_t number) {
+    std::size_t end = number;
+    if (scan.before(end) == ' ') --end;
+    if (scan.before(end) != ':' && scan.before(end) != '.') return 0;
+    --end;
+    std::size_t start = end;
+    while (start > 0 && end - start < 8 && letter(scan.at(start - 1))) --start;
+    const Folded word(scan, {start, end});
+    for (const std::string_view sign : {"no", "nr", "nro", "num", "č", "д", "буд"})
+        if (word == sign) return start;
+    return 0;
+}
+
+// A street's name in front of its number, as far as it was read.
+struct Name {
+    Word last;              // the word before the number
+    std::size_t start = 0;  // of the first word that belongs to it
+    bool named = false;     // one of its words has a capital
+    bool kind = false;      // it ends as streets do
+    bool before = false;    // it begins with a kind of street
+};
+
+// The word before the number, which a comma may follow: "Avenida Paulista, 1578".
+Word word_of_number(const Scan& scan, std::size_t number, bool comma) {
+    if (!comma) return word_before(scan, number);
+    Word w{number - 2, number - 2};
+    while (w.start > 0 && w.end - w.start < 40 && letter(scan.at(w.start - 1))) --w.start;
+    return w;
+}
+
+// The name goes on backwards over capitals and small link words.
+void widen(const Scan& scan, Name& name) {
+    Word back = name.last;
     for (int k = 0; k < 5; ++k) {
         const Word prior = word_before(scan, back.start);
-        if (prior.none()) break;
-        const std::string small = folded(scan, prior);
-        if (kBefore.has(small) &&
-            (capital(scan, prior.start) || scan.at(prior.end) == '.' || named)) {
-            before = true, start = prior.start;
-            break;
+        if (prior.none()) return;
+        const Folded small(scan, prior);
+        const bool capitals = capital(scan, prior.start);
+        if (kBefore.has(small) && (capitals || scan.at(prior.end) == '.' || name.named)) {
+            name.before = true, name.start = prior.start;
+            return;
         }
-        if (kNoNames.has(small)) break;
-        if (!capital(scan, prior.start) && small.size() > 4) break;
-        if (capital(scan, prior.start)) start = prior.start, named = true;
+        if (kNoNames.has(small) || (!capitals && small.size() > 4)) return;
+        if (capitals) name.start = prior.start, name.named = true;
         back = prior;
     }
-    if (!named && !kind && !before) return false;
-    const char left = scan.before(start), left2 = start >= 2 ? scan.at(start - 2) : '\0';
-    // "1980 Indianapolis 500" is a year's, "5638 Aasa 43" an address.
-    const bool year = start >= 5 && is_digit(scan.at(start - 5)) &&
-                      !is_digit(scan.before(start - 5)) &&
-                      (scan.is_here(start - 5, "19") || scan.is_here(start - 5, "20"));
-    bool number_before = left == ' ' && is_digit(left2) && !year;
-    if (number_before) {  // "Version 7 Beta 2", "Part 2 Scene 3"
-        std::size_t digits = start - 1;
-        while (digits > 0 && start - digits < 8 && is_digit(scan.at(digits - 1))) --digits;
-        const Word noun = word_before(scan, digits);
-        number_before =
-            noun.none() || !capital(scan, noun.start) || !kNoNames.has(folded(scan, noun));
+}
+
+// "5638 Aasa 43": a number stands before the name, and neither it nor the name is of another thing.
+bool number_before(const Scan& scan, const Name& name, std::size_t end) {
+    const std::size_t start = name.start;
+    if (scan.before(start) != ' ' || start < 2 || !is_digit(scan.at(start - 2))) return false;
+    // "1980 Indianapolis 500" is a year's.
+    if (start >= 5 && is_digit(scan.at(start - 5)) && !is_digit(scan.before(start - 5)) &&
+        (scan.is_here(start - 5, "19") || scan.is_here(start - 5, "20")))
+        return false;
+    std::size_t digits = start - 1;
+    while (digits > 0 && start - digits < 8 && is_digit(scan.at(digits - 1))) --digits;
+    // "Version 7 Beta 2", "Part 2 Scene 3"
+    const Word noun = word_before(scan, digits);
+    if (!noun.none() && capital(scan, noun.start) && kNoNames.has(Folded(scan, noun))) return false;
+    // "M8x50 DIN 987", "1 000 Mark 5"
+    const char edge = scan.before(digits);
+    if (edge != '\0' && edge != '\n' && edge != ',' && edge != ':' &&
+        (edge != ' ' || is_digit(scan.before(digits - 1))))
+        return false;
+    // "AAA 123 CCC 987", "102 S. Ct. 2744", "200 Grad 25 bis"
+    const char tail = scan.before(name.last.end);
+    return (is_lower(tail) || (unsigned char)tail >= 0x80) && scan.at(name.last.end) != '.' &&
+           (scan.at(end) != ' ' || !is_lower(scan.at(end + 1)));
+}
+
+// "Carrera 7 # 71-21", "Calle 100 No. 8A-49".
+bool crossing_behind(const Scan& scan, std::size_t end) {
+    const char next = scan.at(end + 2);
+    return scan.at(end) == ' ' && ((scan.at(end + 1) == '#' && (is_digit(next) || next == ' ')) ||
+                                   scan.is_here(end + 1, "no. "));
+}
+
+// "Unter den Linden 77, 10117 Berlin"
+bool town_behind(const Scan& scan, std::size_t end) {
+    if (scan.at(end) != ',' || scan.at(end + 1) != ' ' || !is_digit(scan.at(end + 2)) ||
+        !is_digit(scan.at(end + 5)))
+        return false;
+    const std::size_t code = postcode_at(scan, end + 2);
+    return code != 0 && capital(scan, code + 1);
+}
+
+bool flat_behind(const Scan& scan, std::size_t end) {
+    return flat_at(scan, word_after(scan, end).start) != 0 ||
+           (scan.at(end) == '\n' && flat_at(scan, end + 1 + (scan.at(end + 1) == ' ')) != 0);
+}
+
+// Puruntie 82, Via dei Fiorentini 17, 5638 Aasa 43; g is the first group of its chain.
+bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
+    const std::size_t sign = number_sign(scan, g.start);
+    const std::size_t number = sign != 0 ? sign : g.start;
+    const bool comma = scan.before(number) == ' ' && scan.before(number - 1) == ',';
+    const Word w = word_of_number(scan, number, comma);
+    if (w.none() || w.end - w.start > 39) return false;
+    const Folded last(scan, w);
+    if (kNoNames.has(last) || flat_at(scan, w.start)) return false;
+    Name name{w, w.start, capital(scan, w.start), street_ending(last) && g.n <= 4,
+              scan.is_here(w.start - std::min<std::size_t>(w.start, 3), "c/ ")};
+    const Word prior = word_before(scan, w.start);
+    const bool article = !prior.none() && kArticles.has(Folded(scan, prior));
+    if (kBefore.has(last)) {
+        if (name.named && crossing_behind(scan, end)) {
+            report(scan, w.start, end, 0.8);
+            return true;
+        }
+        if (article) return false;  // "La rue 2"
+        if (!prior.none() && capital(scan, prior.start))
+            name.kind = name.named = true, name.start = prior.start;  // "Ленинский проспект 32"
     }
-    const bool flat_behind =
-        flat_at(scan, word_after(scan, end).start) != 0 ||
-        (scan.at(end) == '\n' && flat_at(scan, end + 1 + (scan.at(end + 1) == ' ')) != 0);
-    const bool cue = scan.seen(kCue, start, 24);
-    // "Unter den Linden 77, 10117 Berlin"
-    const bool town_behind = scan.at(end) == ',' && scan.at(end + 1) == ' ' &&
-                             is_digit(scan.at(end + 2)) && is_digit(scan.at(end + 5)) &&
-                             postcode_at(scan, end + 2) != 0 &&
-                             capital(scan, postcode_at(scan, end + 2) + 1);
-    if (comma && !before && !kind) return false;
-    if (kind || before) {
-        const bool more = cue || number_before || flat_behind || town_behind;
-        if ((!named || (!before && weak_ending(last))) && !more) return false;
-        report(scan, start, end, 0.8);
+    // "Der Weg 7", "Straße 24 Kilometer"
+    const bool bare = kEndings.any(last, [&](std::string_view ending) { return ending == last; });
+    if (bare && (article || prior.none())) return false;
+    if ((name.kind || kBefore.has(last)) && kUnits.has(Folded(scan, word_after(scan, end))))
+        return false;
+    widen(scan, name);
+    if (!name.named && !name.kind && !name.before) return false;
+    if (comma && !name.before && !name.kind) return false;
+    const bool shown = number_before(scan, name, end) || flat_behind(scan, end);
+    const bool town = town_behind(scan, end), cue = cued(scan, kCue, name.start, 24);
+    if (name.kind || name.before) {
+        const bool sure = name.named && (name.before || !weak_ending(last));
+        if (!sure && !shown && !town && !cue) return false;
+        report(scan, name.start, end, 0.8);
         return true;
     }
-    if (!capital(scan, w.start)) return false;
-    if (!number_before && !flat_behind && !cue && !town_behind) return false;
-    report(scan, start, end, number_before || flat_behind ? 0.7 : 0.6);
+    if (!capital(scan, w.start) || sign != 0) return false;
+    // With nothing but a word before it "Route 29" and "Incoterms 2020" are no addresses.
+    const bool year = g.n == 4 && (scan.is_here(g.start, "19") || scan.is_here(g.start, "20"));
+    if (!shown && !town && (!cue || year || kThings.has(last))) return false;
+    report(scan, name.start, end, shown ? 0.7 : 0.6);
     return true;
 }
 
@@ -456,13 +489,16 @@ bool eastern(Scan& scan, std::size_t number, std::size_t end) {
 void on_chain(Scan& scan, const Chain& chain) {
     const Chain::Group& first = chain.groups[0];
     const Chain::Group& last = chain.groups[chain.n - 1];
-    if (chain.n > 3) return;
+    if (chain.n > 4) return;
     const char left = scan.before(first.start);
     if ((unsigned char)left >= 0x80 && eastern(scan, first.start, chain.end())) return;
+    if (chain.n > 3) return;
     if (is_word(left) || left == '$' || left == '.' || left == '#' || left == '=') return;
     std::size_t end = last.end();
-    if (chain.glued) {  // 12a, 2nd
-        if (chain.n == 1 && is_alpha(scan.at(end)) && !is_word(scan.at(end + 1)))
+    if (chain.glued) {                // 12a, 2nd
+        const char c = scan.at(end);  // "10s" and "5m" are no houses
+        if (chain.n == 1 && is_alpha(c) && !is_word(scan.at(end + 1)) &&
+            !std::string_view("smkhgx").contains(c))
             ++end;
         else
             return;
@@ -471,36 +507,28 @@ void on_chain(Scan& scan, const Chain& chain) {
         return scan.add(first.start, postcode_at(scan, first.start), "zip_code",
                         Sensitivity::internal, 0.7);
     if (first.n <= 5 && street_then_number(scan, first, chain.n == 1 ? end : first.end())) return;
-    if (last.n <= 6)
-        number_then_street(scan, last, chain.n == 1 ? end : last.end(),
-                           chain.n > 1 && first.n <= 6 ? first.start : last.start);
-}
-
-void on_token(Scan& scan, std::size_t start, std::size_t end) {
-    if ((unsigned char)scan.at(start) < 0xE3) return;
-    std::size_t i = start;
-    while (i < end && i - start < 96 && !is_digit(scan.at(i))) ++i;
-    std::size_t stop = i;
-    while (stop - i < 12 && (is_digit(scan.at(stop)) || scan.at(stop) == '-')) ++stop;
-    if (stop > i) eastern(scan, i, stop);
+    if (last.n <= 6 && number_then_street(scan, last, chain.n == 1 ? end : last.end(),
+                                          chain.n > 1 && first.n <= 6 ? first.start : last.start))
+        return;
+    if (chain.n == 1 && first.n <= 5) number_at_home(scan, first, end);
 }
 
 // A kind of street behind a name without a number: "on Tarsicio Isle Street".
 void named_street(Scan& scan, std::size_t start, std::size_t end) {
-    if (!capital(scan, start) && !scan.seen(kCue, start, 40)) return;
+    if (!capital(scan, start) && !cued(scan, kCue, start, 40)) return;
     Word w = word_before(scan, start);
     std::size_t from = start;
     for (int k = 0; k < 4 && !w.none() && capital(scan, w.start); ++k) {
-        if (kNoNames.has(folded(scan, w))) break;
+        if (kNoNames.has(Folded(scan, w))) break;
         from = w.start;
         w = word_before(scan, w.start);
     }
     if (from == start || w.none()) return;
-    const std::string link = folded(scan, w);
+    const Folded link(scan, w);
     if (link != "on" && link != "at" && link != "in" && link != "to" && link != "near" &&
         link != "of" && link != "and")
         return;
-    if (!capital(scan, start) || scan.seen(kCue, from, 32))
+    if (!capital(scan, start) || cued(scan, kCue, from, 32))
         scan.add(from, extend(scan, end), "street_address", Sensitivity::confidential, 0.5);
 }
 
@@ -535,8 +563,8 @@ void on_keyword(Scan& scan, std::size_t start, std::size_t end, std::uint8_t gro
     std::size_t stop = 0;
     if (scan.is_here(start, "p") && scan.at(start + 1) == '.')
         stop = flat_at(scan, start);
-    else if (scan.is_here(start, "po box"))
-        stop = flat_at(scan, start);
+    else if (scan.is_here(start, "po box") || scan.is_here(start, "gpo box"))
+        stop = flat_at(scan, start + (scan.is_here(start, "gpo") ? 1 : 0));
     else {  // PSC 0725, Box 6031 · Unit 7349 Box 6067 · Postfach 12
         std::size_t k = end;
         if (scan.at(k) != ' ') return;
@@ -560,7 +588,6 @@ const Detector detector_street_address = {.name = "street_address",
                                           .entities = kEntities,
                                           .keywords = kKeywords,
                                           .on_keyword = on_keyword,
-                                          .on_chain = on_chain,
-                                          .on_token = on_token};
+                                          .on_chain = on_chain};
 
 }  // namespace hearth::route
