@@ -91,7 +91,9 @@ struct Bench {
 
     // One pass over all the weights that there are.
     void matmul(const hearth_format& format, std::int64_t rows, bool packed) const {
-        const std::size_t stride = std::size_t(kK / format.block * format.block_bytes);
+        const std::size_t block = std::size_t(
+            packed ? format.packed_block_bytes / HEARTH_PACKED_ROWS : format.block_bytes);
+        const std::size_t stride = std::size_t(kK / format.block) * block;
         const std::int64_t n = std::int64_t(bytes.size() / stride) / kRowsInPart * kRowsInPart;
         const std::vector<float> x(std::size_t(rows * kK), 0.5f);
         std::vector<std::uint8_t> acts(format.act_bytes(kK) * std::size_t(rows));

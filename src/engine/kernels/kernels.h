@@ -52,13 +52,14 @@ typedef struct hearth_format {
 
     /* Packed weights: the same bytes in groups of HEARTH_PACKED_ROWS rows, each word of four bytes
      * of all rows side by side, as matmul has to turn them in every step. The form is that of the
-     * format, the same on every ISA. NULL where a format has none.
-     * pack: a group of rows that lie w_stride bytes apart, into as many bytes.
-     * matmul_packed: as matmul, bit for bit. Requires: n0 and n1 are whole groups; the group of row
-     * n is at packed + n * K / block * block_bytes. */
+     * format, the same on every ISA. NULL, and no bytes, where a format has none.
+     * pack: a group of rows that lie w_stride bytes apart, into K / block * packed_block_bytes.
+     * matmul_packed: as matmul, bit for bit. Requires: n0 and n1 are whole groups; those of the
+     * matrix lie one after the other at packed. */
     void (*pack)(void* packed, const void* w, size_t w_stride, int64_t K);
     void (*matmul_packed)(float* out, int64_t ld_out, const void* act, int64_t T,
                           const void* packed, int64_t n0, int64_t n1, int64_t K);
+    int32_t packed_block_bytes;
 } hearth_format;
 
 /* Key/value element types: "f32", "f16", "bf16", "q8_0". */

@@ -84,28 +84,47 @@ struct quant_file_rows {
     i32x16 word(int at) const { return i_rows(p + at, stride); }
     void turn4(i32x16* out, int at) const { i_turn4(out, p + at, stride); } /* four words */
     void tile(i8tile* out, int at) const { t_load(out, p + at, stride); }   /* 32 int8 */
-    template <int Bytes, int Chunks>
     void ahead(int) const {}
 };
 
-/* The same bytes packed: byte `at` of all rows begins at 16 * at, and from there on goes the first
- * word of each row, then the second of each (of a lone f16, just that). */
+/* Where byte `at` of a packed block's rows begins: in the order of the block, or in the one that a
+ * format gives as place(at), the order in which it reads, each word aligned. */
+template <class Format>
+constexpr int packed_place(int at) {
+    if constexpr (requires { Format::place(at); })
+        return Format::place(at);
+    else
+        return kQuantRows * at;
+}
+/* Bytes of a packed block. */
+template <class Format>
+constexpr int packed_block() {
+    if constexpr (requires { Format::kPackedBytes; })
+        return Format::kPackedBytes;
+    else
+        return kQuantRows * Format::kBytes;
+}
+
+/* The same bytes packed: from packed_place(at) on goes the first word of each row, then the second
+ * of each (of a lone f16, just that). */
+template <class Format>
 struct quant_packed_rows {
     const uint8_t* p;
     size_t distance;
-    f32x16 half(int at) const { return f_load_h((const uint16_t*)(p + 16 * at)); }
-    i32x16 word(int at) const { return i_load(p + 16 * at); }
-    void turn4(i32x16* out, int at) const {
-        for (int j = 0; j < 4; ++j) out[j] = word(at + 4 * j);
+    const uint8_t* at(int byte) const { return p + packed_place<Format>(byte); }
+    f32x16 half(int byte) const { return f_load_h((const uint16_t*)at(byte)); }
+    i32x16 word(int byte) const { return i_load(at(byte)); }
+    void turn4(i32x16* out, int byte) const {
+        for (int j = 0; j < 4; ++j) out[j] = word(byte + 4 * j);
     }
-    void tile(i8tile* out, int at) const {
-        for (int j = 0; j < 8; ++j) out[j] = t_turned(p + 16 * (at + 4 * j));
+    void tile(i8tile* out, int byte) const {
+        for (int j = 0; j < 8; ++j) out[j] = t_turned(at(byte + 4 * j));
     }
     /* Asks for what is read next, a chunk's part of it with each chunk: all of a block at once
      * would fill the queue of misses, and loads wait behind it. */
-    template <int Bytes, int Chunks>
     HEARTH_INLINE void ahead(int c) const {
-        constexpr int kLines = (kQuantRows * Bytes + 64 * Chunks - 1) / (64 * Chunks);
+        constexpr int kChunks = Format::kChunks;
+        constexpr int kLines = (packed_block<Format>() + 64 * kChunks - 1) / (64 * kChunks);
         for (int i = 0; i < kLines; ++i)
             __builtin_prefetch(p + distance + 64 * (kLines * c + i), 0, 2);
     }
@@ -203,7 +222,7 @@ HEARTH_INLINE void quant_block(Rows rows, Use& use, chunk_list<C...>) {
             [&]() HEARTH_INLINED {
                 quant_chunk<Format> w;
                 const int c = i * Format::kStep + C;
-                rows.template ahead<Format::kBytes, Format::kChunks>(c);
+                rows.ahead(c);
                 Format::template unpack<C>(block, i, w.q, &w.D, w.more, rows);
                 use(c, w);
             }(),
@@ -245,12 +264,13 @@ struct quant_packed {
     template <class Format>
     static constexpr int kDirectRows = 2 * kTile<Format>;
     const uint8_t* w;
-    size_t row_bytes;
-    size_t distance; /* from a block to the one that is asked for while it is read */
+    size_t group_bytes; /* of 16 rows */
+    size_t distance;    /* from a block to the one that is asked for while it is read */
     template <class Format, class Use>
     inline void unpack(int64_t n, int64_t, int64_t b, Use&& use) const {
-        const uint8_t* p = w + size_t(n) * row_bytes + size_t(b) * (kQuantRows * Format::kBytes);
-        quant_block<Format>(quant_packed_rows{p, distance}, use,
+        const uint8_t* p =
+            w + size_t(n / kQuantRows) * group_bytes + size_t(b) * packed_block<Format>();
+        quant_block<Format>(quant_packed_rows<Format>{p, distance}, use,
                             typename chunks_of<Format::kStep>::type());
     }
 };
@@ -258,10 +278,12 @@ struct quant_packed {
 /* Packs a block of 16 rows, which lie `stride` bytes apart in w. */
 template <class Format>
 inline void quant_pack_block(uint8_t* out, const uint8_t* w, size_t stride) {
+    __builtin_memset(out, 0, packed_block<Format>());
     for (int at = 0; at < Format::kBytes;) {
         const int n = at == Format::kAtHalf ? 2 : 4;
-        for (int i = 0; i < kQuantRows; ++i, out += n)
-            __builtin_memcpy(out, w + size_t(i) * stride + at, size_t(n));
+        uint8_t* to = out + packed_place<Format>(at);
+        for (int i = 0; i < kQuantRows; ++i)
+            __builtin_memcpy(to + n * i, w + size_t(i) * stride + at, size_t(n));
         at += n;
     }
 }
@@ -271,7 +293,7 @@ void quant_pack(void* packed, const void* w, size_t w_stride, int64_t K) {
     const uint8_t* rows = (const uint8_t*)w;
     for (int64_t b = 0; b < K / (32 * Format::kChunks); ++b) {
         quant_pack_block<Format>(out, rows + size_t(b) * Format::kBytes, w_stride);
-        out += kQuantRows * Format::kBytes;
+        out += packed_block<Format>();
     }
 }
 

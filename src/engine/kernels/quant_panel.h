@@ -169,11 +169,11 @@ void quant_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const 
 template <class Format>
 void quant_matmul_packed(float* out, int64_t ld_out, const void* act, int64_t T, const void* packed,
                          int64_t n0, int64_t n1, int64_t K) {
-    const size_t row_bytes = size_t(K / (32 * Format::kChunks)) * Format::kBytes;
-    quant_packed matrix{(const uint8_t*)packed, row_bytes, kPackedAhead};
+    const size_t group_bytes = size_t(K / (32 * Format::kChunks)) * packed_block<Format>();
+    quant_packed matrix{(const uint8_t*)packed, group_bytes, kPackedAhead};
     if (T <= quant_packed::kDirectRows<Format>)
         return quant_few<Format>(out, ld_out, act, T, matrix, n0, n1, K);
-    matrix.distance = kPanelN * kQuantRows * row_bytes;
+    matrix.distance = kPanelN * group_bytes;
     panel_matmul<Format>(out, ld_out, act, T, matrix, n0, n1, K);
 }
 
@@ -195,6 +195,7 @@ constexpr hearth_format quant_format(const char* name, uint32_t gguf_type,
         .act = HEARTH_ACT_Q8,
         .pack = quant_pack<Format>,
         .matmul_packed = quant_matmul_packed<Format>,
+        .packed_block_bytes = packed_block<Format>(),
     };
 }
 

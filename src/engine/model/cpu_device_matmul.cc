@@ -2,6 +2,14 @@
 #include "engine/model/cpu_device.h"
 
 namespace hearth::model {
+namespace {
+
+// Of HEARTH_PACKED_ROWS rows of k values.
+std::size_t packed_group_bytes(const hearth_format& form, std::int64_t k) {
+    return std::size_t(k / form.block) * std::size_t(form.packed_block_bytes);
+}
+
+}  // namespace
 
 CpuDevice::Activations CpuDevice::prepare(Mat x, const hearth_format& form) {
     const std::size_t row_bytes = form.act_bytes(x.cols);
@@ -56,9 +64,11 @@ void CpuDevice::multiply_part(Mat out, std::int64_t n_rows, Activations act, con
     const hearth_format& form = *layout.format;
     const std::int64_t middle = std::clamp(layout.n_packed(), n0, n1);
     if (n0 < middle)
-        form.matmul_packed(out.data, out.ld, act.data, n_rows,
-                           layout.packed + std::size_t(matrix * layout.n_packed()) * w.row_bytes,
-                           n0, middle, w.k);
+        form.matmul_packed(
+            out.data, out.ld, act.data, n_rows,
+            layout.packed + std::size_t(matrix * layout.n_packed() / HEARTH_PACKED_ROWS) *
+                                packed_group_bytes(form, w.k),
+            n0, middle, w.k);
     if (middle < n1)
         form.matmul(
             out.data, out.ld, act.data, n_rows,
@@ -71,8 +81,7 @@ PackedShape CpuDevice::packed_shape(const GgufTensor& tensor) const {
     if (!form || !form->pack || tensor.shape.size() < 2) return {};
     const std::int64_t n = rows_of(tensor), k = tensor.shape.back();
     return {.n_groups = tensor.n_values() / (n * k) * (n / HEARTH_PACKED_ROWS),
-            .group_bytes =
-                HEARTH_PACKED_ROWS * std::size_t(k / form->block) * std::size_t(form->block_bytes)};
+            .group_bytes = packed_group_bytes(*form, k)};
 }
 
 void CpuDevice::pack(std::byte* out, const GgufTensor& tensor, std::int64_t group) const {
@@ -81,10 +90,10 @@ void CpuDevice::pack(std::byte* out, const GgufTensor& tensor, std::int64_t grou
     const std::int64_t n = rows_of(tensor), n_groups = n / HEARTH_PACKED_ROWS;  // of a matrix
     // Rows left over at a matrix's end are in no group.
     const std::int64_t row = group / n_groups * n + group % n_groups * HEARTH_PACKED_ROWS;
-    const std::size_t row_bytes = shape.group_bytes / HEARTH_PACKED_ROWS;
-    hearth_format_find(&kernels_, tensor.type)
-        ->pack(out, tensor.bytes.data() + std::size_t(row) * row_bytes, row_bytes,
-               tensor.shape.back());
+    const hearth_format& form = *hearth_format_find(&kernels_, tensor.type);
+    const std::int64_t k = tensor.shape.back();
+    const std::size_t row_bytes = std::size_t(k / form.block) * std::size_t(form.block_bytes);
+    form.pack(out, tensor.bytes.data() + std::size_t(row) * row_bytes, row_bytes, k);
 }
 
 void CpuDevice::use_packed(const GgufTensor& tensor, const std::byte* packed) {

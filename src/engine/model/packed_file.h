@@ -10,7 +10,7 @@
 // is that of each multiplied matrix in the order of the tensor table, each at a multiple of 64
 // bytes. The header is text, so that people can see what they would remove:
 //
-//   hearth packed weights, form 1
+//   hearth packed weights, form 2
 //   model <digest>
 //   bytes <of the whole file>
 //   from <absolute path>

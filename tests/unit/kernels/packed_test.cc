@@ -6,9 +6,10 @@ namespace {
 
 std::vector<std::uint8_t> pack_rows(const hearth_format& format, const Encoded& w, std::int64_t n,
                                     std::int64_t k) {
-    std::vector<std::uint8_t> out(w.bytes.size());
+    const std::size_t group = std::size_t(k / format.block * format.packed_block_bytes);
+    std::vector<std::uint8_t> out(std::size_t(n / 16) * group);
     for (std::int64_t i = 0; i < n; i += 16)
-        format.pack(out.data() + std::size_t(i) * w.stride,
+        format.pack(out.data() + std::size_t(i / 16) * group,
                     w.bytes.data() + std::size_t(i) * w.stride, w.stride, k);
     return out;
 }
@@ -58,6 +59,32 @@ TEST(Packed, words_of_sixteen_rows_lie_side_by_side) {
             }
         ASSERT_EQ(at, packed.size());
     }
+}
+
+// q6_k lies in the order in which it is read; 64 bytes are a word of sixteen rows.
+TEST(Packed, q6_k_lies_in_the_order_of_reading_and_each_word_is_aligned) {
+    const hearth_format& format = *hearth_format_find(&scalar(), 14);
+    std::vector<std::size_t> words = {192, 196, 200, 204, 208};  // scales, then d
+    for (std::size_t half = 0; half < 2; ++half) {
+        for (std::size_t j = 0; j < 8; ++j) words.push_back(128 + 32 * half + 4 * j);  // qh
+        for (std::size_t j = 0; j < 16; ++j) words.push_back(64 * half + 4 * j);       // ql
+    }
+    ASSERT_EQ(format.packed_block_bytes, std::int32_t(64 * words.size()));
+    Encoded w{.bytes = {}, .stride = 2 * 210, .values = {}};
+    for (std::size_t i = 0; i < 16 * w.stride; ++i)
+        w.bytes.push_back(std::uint8_t(i * 7 + i / 251));
+    const auto packed = pack_rows(format, w, 16, 512);
+    ASSERT_EQ(packed.size(), 2 * 64 * words.size());
+    std::size_t at = 0;
+    for (std::size_t block = 0; block < 2; ++block)
+        for (const std::size_t byte : words) {
+            const std::size_t n = byte == 208 ? 2 : 4;
+            for (std::size_t row = 0; row < 16; ++row)
+                for (std::size_t i = 0; i < n; ++i, ++at)
+                    ASSERT_EQ(packed[at], w.bytes[row * w.stride + block * 210 + byte + i])
+                        << "row " << row << " byte " << byte + i;
+            for (; at % 64 != 0; ++at) ASSERT_EQ(packed[at], 0);
+        }
 }
 
 TEST(Packed, every_isa_multiplies_to_the_bits_of_the_oracle_on_plain_rows) {

@@ -24,16 +24,15 @@ const hearth_format format_bf16 = {
     float_encode<bf16>,
     pair_matmul,
     HEARTH_ACT_BF16,
-    nullptr,
-    nullptr,
 #else
     float_act_bytes,
     float_make_act,
     float_matmul<bf16>,
     HEARTH_ACT_F32,
-    nullptr,
-    nullptr,
 #endif
+    nullptr,
+    nullptr,
+    0,
 };
 
 }  // namespace

@@ -21,6 +21,7 @@ const hearth_format format_f16 = {
     HEARTH_ACT_F32,
     nullptr,
     nullptr,
+    0,
 };
 
 }  // namespace

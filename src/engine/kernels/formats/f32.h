@@ -27,6 +27,7 @@ const hearth_format format_f32 = {
     HEARTH_ACT_F32,
     nullptr,
     nullptr,
+    0,
 };
 
 }  // namespace

@@ -26,6 +26,15 @@ struct q6_k {
     static constexpr int kBytes = 210, kChunks = 8, kStep = 4, kAtHalf = 208, kOffset = 32;
     static constexpr bool kMin = false, kHalves = true;
     static constexpr int kReach = 32, kTogether = 4;
+    /* Packed in the order in which unpack() reads: scales, d, then of each half qh and ql. As the
+     * file has it, 210 bytes, loads of every second block cross lines, and three places are read in
+     * turns, which no prefetcher of a core follows. d takes a whole word. */
+    static constexpr int kPackedBytes = 64 * 53;
+    static constexpr int place(int at) {
+        if (at >= 192) return 16 * (at - 192); /* d, at 208, comes to 256 */
+        const int half = at < 128 ? at / 64 : (at - 128) / 32;
+        return 64 * 5 + 16 * (96 * half + (at < 128 ? 32 + at % 64 : at % 32));
+    }
     using word = i32x16;
     struct block {
         f32x16 d;
