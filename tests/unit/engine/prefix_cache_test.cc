@@ -130,12 +130,12 @@ TEST(PrefixCache, a_hash_that_collides_is_no_hit) {
     // Two buckets: half of all lookups meet another entry there.
     Rig rig(2);
     for (int i = 1; i <= 20; ++i) {
-        rig.answered(of({i, 7}), kAnn);
-        EXPECT_EQ(rig.found(of({7}), kAnn), 0) << i;
+        rig.answered(of({i, 77}), kAnn);
+        EXPECT_EQ(rig.found(of({77}), kAnn), 0) << i;
         EXPECT_EQ(rig.found(of({i + 1}), kAnn), 0) << i;
-        EXPECT_EQ(rig.found(of({i, 8}), kAnn), 1) << i;
-        EXPECT_EQ(rig.found(of({i, 7}), kBen), 0) << i;
-        EXPECT_EQ(rig.found(of({i, 7}), kAnn), 2) << i;
+        EXPECT_EQ(rig.found(of({i, 78}), kAnn), 1) << i;
+        EXPECT_EQ(rig.found(of({i, 77}), kBen), 0) << i;
+        EXPECT_EQ(rig.found(of({i, 77}), kAnn), 2) << i;
     }
 }
 
