@@ -107,7 +107,7 @@ Status Ticket::reserve(chat::ChatRequest& request, Caller& caller, std::size_t n
         const auto n_left = Quota::left(account, limits_, bound, now);
         if (!n_left || (request.cost_microusd_max && *request.cost_microusd_max <= *n_left))
             continue;
-        request.cost_microusd_max = *n_left;
+        request.cost_microusd_max = n_left;
         capped_by_money_ = true;
     }
     n_body_bytes_ = n_body_bytes;
