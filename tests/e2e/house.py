@@ -270,10 +270,14 @@ def children_of(pid):
     """The tasks that a running hearth started itself again for, and their process ids."""
     out = {}
     for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children") as file:
-            for child in file.read().split():
-                with open(f"/proc/{child}/cmdline") as line:
-                    out[line.read().split("\0")[1]] = int(child)
+        try:
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                children = file.read()
+        except FileNotFoundError:  # a thread that has just ended; it started no process
+            continue
+        for child in children.split():
+            with open(f"/proc/{child}/cmdline") as line:
+                out[line.read().split("\0")[1]] = int(child)
     return out
 
 
