@@ -230,14 +230,16 @@ TEST(Prefix, a_forgotten_owner_finds_nothing_and_what_ran_for_it_leaves_nothing)
     const Prompt done = tokens(50, 1), running = tokens(60, 2), waiting = tokens(70, 3);
     ask(bench, done, "ann");
     ask(bench, done, "ben");
-    auto a = submit(bench, running, "ann", 60);
-    bench.run(5);
+    auto a = submit(bench, running, "ann", 60), c = submit(bench, tokens(10, 4), "ann", 60);
+    bench.run(5);  // and nothing of the last one fills a block so far
     auto b = submit(bench, waiting, "ann");
     bench.loop.forget("ann");
     bench.loop.forget("nobody of whom anything is known");
     bench.run();
     EXPECT_EQ(a->ids(), bench.expected(running, 60));
     EXPECT_EQ(b->ids(), bench.expected(waiting, 8));
+    EXPECT_EQ(c->ids(), bench.expected(tokens(10, 4), 60));
+    EXPECT_EQ(bench.loop.stats().n_blocks_remembered, 3);  // Ben's
     for (const Prompt& prompt : {done, running, waiting})
         EXPECT_EQ(ask(bench, prompt, "ann").finish.n_cached, 0);
     EXPECT_EQ(ask(bench, done, "ben").finish.n_cached, 48);
