@@ -37,6 +37,13 @@ class SignedReceipts : public testing::Test {
         ASSERT_TRUE(test::write_all(peer.get(), in));
         ASSERT_EQ(test::read_n(made->fd.get(), in.size()), in);
     }
+    // The server's end of a connection that the program has opened and closed again.
+    Fd closed_by_the_program() {
+        open({rule_for(plain(server.port))});
+        const auto made = door->connect(PermitMint::make(plain(server.port)), kPatientMs);
+        EXPECT_TRUE(made) << (made ? "" : made.error().message);
+        return made ? server.accept() : Fd();
+    }
     BrokerCounters counters() {
         auto read = read_counters(folder);
         EXPECT_TRUE(read) << read.error().message;
@@ -113,11 +120,7 @@ TEST_F(SignedReceipts, bytes_that_arrive_after_the_program_has_closed_are_counte
 }
 
 TEST_F(SignedReceipts, a_server_that_never_ends_is_waited_for_no_longer_than_the_bound) {
-    open({rule_for(plain(server.port))});
-    auto made = door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(made) << made.error().message;
-    const Fd peer = server.accept();
-    made->fd.reset();
+    const Fd peer = closed_by_the_program();
     const auto all = receipts.wait(1);
     ASSERT_EQ(all.size(), 1u);
     EXPECT_EQ(all[0].wire_bytes_in, 0);
@@ -125,11 +128,7 @@ TEST_F(SignedReceipts, a_server_that_never_ends_is_waited_for_no_longer_than_the
 }
 
 TEST_F(SignedReceipts, a_server_that_goes_on_after_the_end_is_cut_off) {
-    open({rule_for(plain(server.port))});
-    auto made = door->connect(PermitMint::make(plain(server.port)), kPatientMs);
-    ASSERT_TRUE(made) << made.error().message;
-    const Fd peer = server.accept();
-    made->fd.reset();
+    const Fd peer = closed_by_the_program();
     // Many times what the sockets' buffers hold: it ends because the other side refuses it.
     const std::string piece(kLingerBytes, 'x');
     int n = 0;

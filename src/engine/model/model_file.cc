@@ -127,13 +127,13 @@ Result<ModelFile> ModelFile::open(const std::string& path, const OpenFile& open_
     if (std::size_t(out.stamp_.size) != out.map_.bytes().size())
         return fail(ErrorKind::invalid_request,
                     format("{} changed while it was opened; try again once it is whole", path));
+    if (out.map_.bytes().empty()) return out;
     // A wish: where the file system can (ext4 since Linux 6.16, XFS), what is read from the disk
     // gets pages of 2 MiB. Weights are read from end to end for every token, and looking up small
     // pages takes a third of that time in a virtual machine.
-    if (!out.map_.bytes().empty())
-        ::madvise(const_cast<std::byte*>(out.map_.bytes().data()), out.map_.bytes().size(),
-                  MADV_HUGEPAGE);
-    if (!out.map_.bytes().empty()) out.guard_ = guard(out.map_.bytes());
+    ::madvise(const_cast<std::byte*>(out.map_.bytes().data()), out.map_.bytes().size(),
+              MADV_HUGEPAGE);
+    out.guard_ = guard(out.map_.bytes());
     return out;
 }
 
