@@ -7,6 +7,7 @@
 #include "app/commands.h"
 #include "base/clock.h"
 #include "base/format.h"
+#include "base/utf8.h"
 #include "journal/journal.h"
 
 namespace hearth::app {
@@ -31,7 +32,13 @@ std::string line_of(const journal::JournalEntry& entry) {
         if (it == record->end() || it->is_null() || *it == "" || *it == 0) continue;
         line += format(" {}={}", key, it->is_string() ? it->get<std::string>() : to_text(*it));
     }
-    return line;
+    if (const auto detail = record->find("detail"); detail != record->end())
+        for (const auto& [key, value] : detail->items())
+            if (value.is_primitive() && !value.is_null() && value != "")
+                line += format(" {}={}", key,
+                               value.is_string() ? value.get<std::string>() : to_text(value));
+    // Names and messages hold what callers sent.
+    return utf8_visible(line);
 }
 
 void print_json(const journal::JournalEntry& entry, JsonWriter& out) {

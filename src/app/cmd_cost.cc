@@ -9,6 +9,7 @@
 #include "app/prices_file.h"
 #include "base/clock.h"
 #include "base/format.h"
+#include "base/utf8.h"
 #include "journal/costs.h"
 
 namespace hearth::app {
@@ -39,7 +40,7 @@ std::string column_usd(std::int64_t microusd) {
 // The sums of a row or of the total, in the order that docs/COST.md explains.
 struct Member {
     const char* name;
-    std::int64_t CostSums::* sum;
+    std::int64_t CostSums::*sum;
 };
 constexpr Member kMembers[] = {
     {"n_requests", &CostSums::n_requests},
@@ -196,11 +197,15 @@ void print_json(const Context& context, const Report& report) {
     std::puts(w.end_array().end_object().text().c_str());
 }
 
-void print_line(const std::string& name, const CostSums& s) {
-    std::printf("%-32.32s %8lld %12lld %10lld %12s %12s %12s\n", name.c_str(),
-                (long long)s.n_requests, (long long)s.input_tokens, (long long)s.output_tokens,
-                column_usd(s.local_microusd()).c_str(), column_usd(s.paid_microusd).c_str(),
-                column_usd(s.local_microusd() + s.paid_microusd).c_str());
+// A task's name is a caller's.
+void print_line(std::string_view name, const CostSums& s) {
+    const std::string visible = utf8_visible(name);
+    const std::string_view start = std::string_view(visible).substr(0, 32);
+    std::puts(format("{:<32} {:>8} {:>12} {:>10} {:>12} {:>12} {:>12}",
+                     start.substr(0, utf8_complete_prefix(start)), s.n_requests, s.input_tokens,
+                     s.output_tokens, column_usd(s.local_microusd()), column_usd(s.paid_microusd),
+                     column_usd(s.local_microusd() + s.paid_microusd))
+                  .c_str());
 }
 
 void print_text(const Context& context, const Report& report) {

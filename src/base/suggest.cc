@@ -70,7 +70,7 @@ void append_name(std::string& list, std::string_view name) {
 std::string shown_name(std::string_view name) {
     // Repaired first, then cut: showing what was shown gives the same text again. Four times the
     // length is more than enough to fill it.
-    std::string whole = utf8_repaired(name.substr(0, 4 * kShownBytes));
+    std::string whole = utf8_visible(name.substr(0, 4 * kShownBytes));
     if (whole.size() <= kShownBytes && name.size() <= 4 * kShownBytes) return whole;
     const std::string_view cut = std::string_view(whole).substr(0, kShownBytes);
     return std::string(cut.substr(0, utf8_complete_prefix(cut))) + "…";

@@ -17,12 +17,12 @@ std::vector<std::string> closest_names(std::string_view wanted, std::span<const 
                                        std::size_t n_max = 3);
 
 // "is not found" text: `no model is called "demp". Close: demo. Available: big-1, demo.` Lists are
-// cut at 12 names; the wanted name at 80 bytes, and bytes that are not UTF-8 are replaced.
+// cut at 12 names; the wanted name is shown as by shown_name.
 std::string not_found_text(std::string_view what, std::string_view wanted,
                            std::span<const std::string> names);
 // Adds a name to a list as messages show it: "demo, big-1".
 void append_name(std::string& list, std::string_view name);
-// A name from outside as messages show it: valid UTF-8, at most 80 bytes.
+// A name from outside as messages show it: visible (base/utf8), at most 80 bytes.
 std::string shown_name(std::string_view name);
 
 }  // namespace hearth

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include "base/format.h"
+
 namespace hearth {
 namespace {
 
@@ -78,6 +80,20 @@ std::string utf8_repaired(std::string_view text) {
             out += text.substr(0, n);
             text.remove_prefix(n);
         }
+    }
+    return out;
+}
+
+std::string utf8_visible(std::string_view text) {
+    const std::string whole = utf8_repaired(text);
+    std::string out;
+    for (std::size_t at = 0; at < whole.size();) {
+        const std::size_t from = at;
+        const char32_t c = utf8_next(whole, at);
+        if (c < 0x20 || (c >= 0x7f && c <= 0x9f))
+            out += format("\\u{:04x}", std::uint32_t(c));
+        else
+            out.append(whole, from, at - from);
     }
     return out;
 }

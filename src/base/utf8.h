@@ -21,6 +21,10 @@ std::size_t utf8_complete_prefix(std::string_view text);
 // The same text with each byte that belongs to no well-formed sequence replaced by U+FFFD.
 std::string utf8_repaired(std::string_view text);
 
+// As a terminal may show it: repaired, and control characters (U+0000 to 1F, 7F to 9F), which could
+// move its cursor or rename its window, written as \u001b.
+std::string utf8_visible(std::string_view text);
+
 // Every byte that is no printable ASCII character as '?': for header values and terminals.
 std::string printable_ascii(std::string_view text);
 

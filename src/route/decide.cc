@@ -303,8 +303,8 @@ std::string collided(const std::vector<Step>& steps) {
     std::string text;
     for (const Step& step : steps) {
         if (step.removed.empty() || step.rule == "name") continue;
-        text += format("{}{} ({}) removed {}", text.empty() ? "" : "; ", step.rule,
-                       shown_name(step.input), listed(step.removed));
+        text += format("{}{} ({}) removed {}", text.empty() ? "" : "; ", step.rule, step.input,
+                       listed(step.removed));
     }
     return text;
 }

@@ -32,6 +32,15 @@ class Audit(HouseTest):
         self.keys = ["--chain-key", os.path.join(self.home, "state", "journal-keys", "chain.key"),
                      "--public-key", os.path.join(self.home, "broker", "public.pem")]
 
+    def test_names_that_callers_sent_do_not_reach_the_terminal_as_commands(self):
+        server = self.serve()
+        answer = server.chat({**ask("Where to?"), "model": "\x1b[2J\u009b31mdemo"})
+        self.assertEqual(answer.status, 404, answer.body)
+        self.assertEqual(server.stop(), 0)
+        lines = self.hearth("audit", "tail").stdout
+        self.assertIn("\\u001b[2J\\u009b31mdemo", lines)
+        self.assertFalse([c for c in lines if c != "\n" and (c < " " or "\x7f" <= c <= "\x9f")])
+
     def copied(self):
         """The journal's folder as somebody else has it."""
         elsewhere = os.path.join(self.new_home(), "journal")

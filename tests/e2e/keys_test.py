@@ -153,6 +153,8 @@ class Keys(HouseTest):
         self.assertIn("auth.failed", events)
 
     def records(self):
+        lines = self.hearth("audit", "tail", "-n", "100").stdout
+        self.assertRegex(lines, r"key\.created  actor=terminal key=hk-\w+")
         tail = self.hearth("audit", "tail", "-n", "100", "--json")
         self.assertEqual(tail.returncode, 0, tail.stderr)
         return [r["event"] for r in json.loads(tail.stdout)["records"]]

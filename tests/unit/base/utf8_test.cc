@@ -30,5 +30,12 @@ TEST(Utf8, malformed_bytes_are_shown_not_held) {
     EXPECT_EQ(utf8_repaired("a\xff" "b"), "a\xef\xbf\xbd" "b");
 }
 
+TEST(Utf8, control_characters_are_written_out_and_all_else_stays) {
+    EXPECT_EQ(utf8_visible("a\x1b[2Jb\n\x7f"), "a\\u001b[2Jb\\u000a\\u007f");
+    EXPECT_EQ(utf8_visible("\xc2\x9b" "31m\xff"), "\\u009b31m\xef\xbf\xbd");  // CSI of eight bits
+    for (const char* good : {"", "a b\\u001b", "\xc2\xa0", "\xc3\xbc", "\xf0\x9f\x94\xa5"})
+        EXPECT_EQ(utf8_visible(good), good);
+}
+
 }  // namespace
 }  // namespace hearth

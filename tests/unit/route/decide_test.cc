@@ -152,7 +152,7 @@ TEST(Decide, restricted_content_naming_the_cloud_is_forbidden) {
             EXPECT_EQ(d.error.kind, ErrorKind::forbidden_by_policy);
             EXPECT_EQ(d.reason, "sensitive");
             EXPECT_EQ(d.sensitivity, stated);
-            EXPECT_THAT(d.error.message, HasSubstr("sensitivity"));
+            EXPECT_THAT(d.error.message, HasSubstr("kept from confidential)"));
             EXPECT_THAT(d.error.message, HasSubstr("Nothing has left the machine"));
         }
     }
