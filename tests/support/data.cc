@@ -22,9 +22,10 @@ std::string temp_folder() {
         }
     };
     static Cleaner cleaner;
-    const auto path = std::filesystem::temp_directory_path() / random_id("hearth-test-");
+    const auto place = std::filesystem::temp_directory_path() / random_id("hearth-test-");
+    const auto path = place / "f";
     std::filesystem::create_directories(path);
-    cleaner.folders.push_back(path.string());
+    cleaner.folders.push_back(place.string());
     return path.string();
 }
 

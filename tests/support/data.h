@@ -10,7 +10,8 @@ namespace hearth::test {
 
 // The folder's path with /relative appended; empty where it does not exist.
 std::string data_path(const std::string& relative);
-// A fresh folder, removed at the end of the process.
+// A fresh folder, removed at the end of the process with all that was made beside it: a journal
+// keeps its keys in a folder of that place.
 std::string temp_folder();
 
 }  // namespace hearth::test
