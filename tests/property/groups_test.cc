@@ -2,21 +2,13 @@
 // readers: every answer is the one it would be alone, everyone ends, nothing stays behind.
 #include <gtest/gtest.h>
 
+#include "property/answers.h"
 #include "property/seeds.h"
-#include "unit/engine/collector.h"
-#include "unit/engine/fakes.h"
 
 namespace hearth::engine {
 namespace {
 
 using test::Dice;
-
-struct Answer {
-    std::vector<TokenId> prompt;
-    std::int64_t n_new = 0;
-    std::shared_ptr<Collector> sink = std::make_shared<Collector>();
-    bool cancelled = false;
-};
 
 void run_workload(std::uint64_t seed) {
     Dice dice(seed);
@@ -42,11 +34,7 @@ void run_workload(std::uint64_t seed) {
                 Answer& a = answers.emplace_back();
                 a.prompt = prompt;
                 a.n_new = same ? n_same : dice.roll(1, options.n_ctx - n_prompt);
-                requests.push_back({.prompt = prompt,
-                                    .sampling = {.temperature = 0},
-                                    .max_tokens = a.n_new,
-                                    .ignore_end = true,
-                                    .sink = a.sink});
+                requests.push_back(a.request());
             }
             ASSERT_TRUE(bench.loop.submit(std::move(requests)));
         }
@@ -58,16 +46,10 @@ void run_workload(std::uint64_t seed) {
         n_idle = bench.loop.step() ? 0 : n_idle + 1;
     }
     for (std::size_t i = 0; i < answers.size(); ++i) {
-        const Answer& a = answers[i];
-        ASSERT_EQ(a.sink->n_finishes(), 1) << i;
-        const auto got = a.sink->ids();
-        if (!a.cancelled) {
-            ASSERT_EQ(std::int64_t(got.size()), a.n_new) << i;
-        }
-        ASSERT_EQ(got, bench.expected(a.prompt, std::int64_t(got.size()))) << i;
+        SCOPED_TRACE(i);
+        expect_ended_as_if_alone(answers[i], bench);
     }
-    const EngineStats stats = bench.loop.stats();
-    ASSERT_EQ(stats.n_running + stats.n_waiting + stats.n_blocks_used, 0);
+    expect_nothing_left(bench);
 }
 
 TEST(Groups, under_random_workloads_everyone_ends_with_the_right_answer) {

@@ -5,9 +5,8 @@
 
 #include <algorithm>
 
+#include "property/answers.h"
 #include "property/seeds.h"
-#include "unit/engine/collector.h"
-#include "unit/engine/fakes.h"
 
 namespace hearth::engine {
 namespace {
@@ -15,12 +14,8 @@ namespace {
 using test::Dice;
 using Prompt = std::vector<TokenId>;
 
-struct Answer {
-    Prompt prompt;
+struct Owned : Answer {
     std::string owner;
-    std::int64_t n_new = 0;
-    std::shared_ptr<Collector> sink = std::make_shared<Collector>();
-    bool cancelled = false;
 
     Prompt whole() const {
         Prompt out = prompt;
@@ -57,7 +52,7 @@ class Workload {
             bench.clock.now_ns += dice_.roll(0, 2) * kNsPerMs;
             if (step < 250 && dice_.chance(15)) submit(bench);
             if (step < 250 && dice_.chance(2)) bench.loop.forget(owner());
-            for (Answer& a : answers_) {
+            for (Owned& a : answers_) {
                 if (a.sink->n_finishes() > 0) continue;
                 if (dice_.chance(1)) a.sink->is_cancelled = a.cancelled = true;
                 a.sink->is_ready = step >= 250 || !dice_.chance(5);
@@ -95,27 +90,21 @@ class Workload {
         const std::string who = owner();
         const std::int64_t n_room = options_.n_ctx - std::int64_t(what.size());
         for (std::int64_t n = dice_.chance(70) ? 1 : dice_.roll(2, 4); n > 0; --n) {
-            Answer& a = answers_.emplace_back(Answer{.prompt = what, .owner = who});
+            Owned& a = answers_.emplace_back();
+            a.prompt = what;
+            a.owner = who;
             a.n_new = dice_.roll(1, n_room);
-            requests.push_back({.prompt = what,
-                                .owner = who,
-                                .sampling = {.temperature = 0},
-                                .max_tokens = a.n_new,
-                                .ignore_end = true,
-                                .sink = a.sink});
+            requests.push_back(a.request(who));
         }
         ASSERT_TRUE(bench.loop.submit(std::move(requests)));
     }
 
     void check(const Bench& bench) {
         for (std::size_t i = 0; i < answers_.size(); ++i) {
-            const Answer& a = answers_[i];
-            ASSERT_EQ(a.sink->n_finishes(), 1) << i;
-            const Prompt got = a.sink->ids();
-            if (!a.cancelled) {
-                ASSERT_EQ(std::int64_t(got.size()), a.n_new) << i;
-            }
-            ASSERT_EQ(got, bench.expected(a.prompt, std::int64_t(got.size()))) << i;
+            const Owned& a = answers_[i];
+            SCOPED_TRACE(i);
+            expect_ended_as_if_alone(a, bench);
+            if (testing::Test::HasFailure()) return;
             // The most that anybody of its owner has ever computed of this prompt, or of the mark.
             std::int64_t n_most = n_same(a.prompt, mark_) / 16 * 16;
             for (std::size_t k = 0; k < answers_.size(); ++k)
@@ -123,17 +112,16 @@ class Workload {
                     n_most = std::max(n_most, n_same(a.prompt, answers_[k].whole()) / 16 * 16);
             const std::int64_t n = a.sink->wait().n_cached;
             ASSERT_EQ(n % 16, 0);
-            ASSERT_LE(n, std::min(n_most, (std::int64_t(a.prompt.size()) - 1) / 16 * 16)) << i;
+            ASSERT_LE(n, std::min(n_most, (std::int64_t(a.prompt.size()) - 1) / 16 * 16));
             n_cached += n;
         }
-        const EngineStats stats = bench.loop.stats();
-        ASSERT_EQ(stats.n_running + stats.n_waiting + stats.n_blocks_used, 0);
+        expect_nothing_left(bench);
     }
 
     Dice dice_;
     EngineOptions options_;
     Prompt mark_;
-    std::vector<Answer> answers_;
+    std::vector<Owned> answers_;
 };
 
 TEST(Prefixes, under_random_workloads_everyone_ends_with_the_right_answer_and_nobody_elses_blocks) {
@@ -172,16 +160,11 @@ TEST(Prefixes, one_by_one_everything_that_an_owner_computed_is_found) {
                 prompt.push_back(id);
             prompt.resize(std::min<std::size_t>(prompt.size(), 150));
             const std::string owner(1, char('a' + dice.roll(0, 1)));
-            const std::int64_t n_new = dice.roll(1, 30);
-            auto sink = std::make_shared<Collector>();
-            ASSERT_TRUE(bench.submit({.prompt = prompt,
-                                      .owner = owner,
-                                      .sampling = {.temperature = 0},
-                                      .max_tokens = n_new,
-                                      .ignore_end = true,
-                                      .sink = sink}));
+            const Answer a{.prompt = prompt, .n_new = dice.roll(1, 30)};
+            ASSERT_TRUE(bench.submit(a.request(owner)));
             bench.run();
-            ASSERT_EQ(sink->ids(), bench.expected(prompt, n_new));
+            expect_ended_as_if_alone(a, bench);
+            if (testing::Test::HasFailure()) return;
             // Of its owner, all tokens but an answer's last; of anybody, the prompt's part that is
             // the mark's.
             std::int64_t n_expected = 0;
@@ -191,9 +174,9 @@ TEST(Prefixes, one_by_one_everything_that_an_owner_computed_is_found) {
                 n_expected = std::max(n_expected, (who == owner ? n : n_public) / 16);
             }
             n_expected = std::min(n_expected, (std::int64_t(prompt.size()) - 1) / 16);
-            ASSERT_EQ(sink->wait().n_cached, 16 * n_expected);
+            ASSERT_EQ(a.sink->wait().n_cached, 16 * n_expected);
             Prompt whole = prompt;
-            for (const TokenId id : sink->ids()) whole.push_back(id);
+            for (const TokenId id : a.sink->ids()) whole.push_back(id);
             whole.pop_back();
             computed.push_back({owner, whole, std::int64_t(prompt.size())});
         }
