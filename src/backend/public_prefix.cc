@@ -5,7 +5,8 @@
 namespace hearth::backend {
 namespace {
 
-constexpr std::int64_t kDayS = 86'400;
+// To another year, month, day of the month and of the week, hour, minute and second.
+constexpr std::int64_t kLaterS = 400 * 86'400 + 13 * 3600 + 60 + 1;
 
 chat::ChatRequest request_of(std::string_view system, const char* user) {
     chat::ChatRequest request;
@@ -30,8 +31,7 @@ Result<std::string> public_part(const chat::Format& format, chat::FormatModel mo
     const std::string_view mark = trimmed(text);
     if (mark.empty()) return fail(ErrorKind::invalid_request, "the text is empty");
     HEARTH_TRY(std::string first, format.render(model, request_of(text, "1")));
-    // Another day of another month and another year.
-    model.now_unix_s += 400 * kDayS;
+    model.now_unix_s += kLaterS;
     HEARTH_TRY(const std::string second, format.render(model, request_of(text, "2")));
     first.erase(std::ranges::mismatch(first, second).in1, first.end());
     const std::size_t at = first.rfind(mark);

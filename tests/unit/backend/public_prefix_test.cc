@@ -50,6 +50,10 @@ TEST(PublicPart, nothing_that_a_user_or_the_clock_writes_can_be_in_it) {
              // The time comes first.
              "{{- strftime_now('%Y-%m-%d') + messages[0].content + messages[1].content }}",
              "{{- strftime_now('%B') + messages[0].content + messages[1].content }}",
+             "{{- strftime_now('%A') + messages[0].content + messages[1].content }}",
+             "{{- strftime_now('%H') + messages[0].content + messages[1].content }}",
+             "{{- strftime_now('%M') + messages[0].content + messages[1].content }}",
+             "{{- strftime_now('%S') + messages[0].content + messages[1].content }}",
              // The text is altered, or left out.
              "{{- messages[0].content | upper + messages[1].content }}",
              "{{- messages[1].content }}",
