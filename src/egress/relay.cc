@@ -352,8 +352,9 @@ void Relay::close_by_program(const std::string& outcome, bool may_linger) {
     if (::ioctl(remote_.get(), SIOCOUTQNSD, &n_unsent) != 0) n_unsent = 0;
     const bool unsent = !up_.empty() || n_unsent > 0;
     const char* dropped = unsent ? ", unsent bytes dropped" : "";
+    if (!remote_problem_.empty()) return finish(remote_problem_, unsent);
     if (may_linger && !unsent && !down_.ended && !remote_gone_) return linger_on(outcome);
-    finish(remote_problem_.empty() ? outcome + dropped : remote_problem_, unsent);
+    finish(outcome + dropped, unsent);
 }
 
 // Ends this side, then waits for the server's end. TLS has said goodbye: what still comes is
