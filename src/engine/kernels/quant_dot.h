@@ -35,6 +35,8 @@
  *   block                what open() reads once for a block
  *   kAtHalf              place of a lone f16 in the block, -1 without one; all else is words of
  *                        four bytes, counted from the block's begin or from that f16's end
+ *   kPackedBytes, place(at)   where it is packed in another order than the file's: bytes of 16 rows
+ *                        of a block, and where byte `at` of them begins
  *   open(b, rows)
  *   unpack<C>(b, i, q, D, more, rows)  chunk C of step i, with its M, or its two s, into more;
  *                                      chunks are unpacked in order
