@@ -126,6 +126,10 @@ class Scan {
     bool around(std::uint8_t group, std::size_t start, std::size_t end, std::size_t within) {
         return seen(group, start, within) || ahead(group, end, within);
     }
+    // As seen(), and no word stands between that keyword and place but such as a number follows:
+    // "account no. 12", where `leads` holds "no"; not "account balance: 12".
+    bool leads_to(std::uint8_t group, std::size_t place, std::size_t within,
+                  std::span<const std::string_view> leads) const;
     // A character of three bytes from U+3000 on ends before i, or begins at i: scripts that write
     // without blanks.
     bool unspaced_before(std::size_t i) const {

@@ -65,13 +65,16 @@ bool in_a_table(const Scan& scan, std::size_t start, std::size_t end, const char
     const std::size_t first = std::min(places.find_first_not_of('d'), places.size());
     const std::size_t last = places.size() - 1 - places.find_last_not_of('d');
     if (first == places.size() || first == 0 || last == 0) return false;
+    // Hexadecimal tables are some; a neighbour without a digit is a word.
     std::size_t before = 0, behind = 0;
+    bool digit_before = false, digit_behind = false;
     if (scan.before(start) == places[first])
-        while (before < 24 && start >= 2 + before && is_digit(scan.at(start - 2 - before)))
-            ++before;
+        for (; before < 24 && start >= 2 + before && is_hex(scan.at(start - 2 - before)); ++before)
+            digit_before |= is_digit(scan.at(start - 2 - before));
     if (scan.at(end) == places[first])
-        while (behind < 24 && is_digit(scan.at(end + 1 + behind))) ++behind;
-    return before == first || behind == last;
+        for (; behind < 24 && is_hex(scan.at(end + 1 + behind)); ++behind)
+            digit_behind |= is_digit(scan.at(end + 1 + behind));
+    return (before == first && digit_before) || (behind == last && digit_behind);
 }
 
 void try_row(Scan& scan, std::size_t start, const NationalId& row) {

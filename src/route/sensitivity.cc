@@ -63,6 +63,19 @@ bool Scan::ahead(std::uint8_t group, std::size_t from, std::size_t within) {
     return false;
 }
 
+bool Scan::leads_to(std::uint8_t group, std::size_t place, std::size_t within,
+                    std::span<const std::string_view> leads) const {
+    if (!seen(group, place, within)) return false;
+    const std::size_t from = last_seen(group);
+    std::size_t end = place;
+    while (end > from && !is_letter(before(end))) --end;
+    std::size_t word = end;
+    while (word > from && is_letter(before(word))) --word;
+    return word == end || std::ranges::any_of(leads, [&](std::string_view lead) {
+               return end - word == lead.size() && is_here(word, lead);
+           });
+}
+
 void Scan::look_ahead(std::size_t to) {
     if (ahead_to_ <= place_) ahead_.clear(), ahead_to_ = place_;
     if (ahead_.size() > n_ahead_max_) {  // those passed by are dropped, not too often

@@ -118,7 +118,8 @@ inline constexpr std::string_view kNoNamesList[] = {
     "i", "he", "she", "it", "we", "they", "you", "if", "so", "then", "each", "a", "an", "his",
     "her", "its",
     "their", "total", "call", "grade", "class", "room", "team", "group", "lot", "pay", "has",
-    "have", "had", "blocks", "block", "miles", "mile", "more", "other", "code"};
+    "have", "had", "blocks", "block", "miles", "mile", "more", "other", "code",
+    "update", "build", "release", "patch", "beta", "alpha", "edition", "revision", "milestone"};
 // clang-format on
 inline constexpr WordSet kAfter(kAfterList);
 inline constexpr WordSet kBefore(kBeforeList);

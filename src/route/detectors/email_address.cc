@@ -4,7 +4,7 @@
 // lies in a domain reserved for examples is found too, but public by nature: internal.
 //
 // Source: RFC 5321 section 4.1.2 without quoted local parts, RFC 6531 for bytes >= 0x80, RFC 2606
-// and RFC 2142 for reserved domains and role names.
+// and RFC 2142 for reserved domains and role names, RFC 4251 section 6 for names of algorithms.
 #include "route/detector.h"
 
 namespace hearth::route {
@@ -49,7 +49,8 @@ bool is_role(std::string_view local) {
 
 bool is_reserved(std::string_view domain) {
     const std::string name = folded(domain);
-    for (const std::string_view reserved : {"example.com", "example.net", "example.org"})
+    for (const std::string_view reserved :
+         {"example.com", "example.net", "example.org", "openssh.com", "libssh.org"})
         if (name == reserved || name.ends_with("." + std::string(reserved))) return true;
     for (const std::string_view top : {".example", ".test", ".invalid", ".localhost", ".local"})
         if (name.ends_with(top)) return true;

@@ -205,6 +205,10 @@ constexpr NationalId kRows[] = {
 // clang-format on
 constexpr NationalIds kIds(kRows);
 
+// What may stand between a word that names a number and the number: "account balance: 10000000" is
+// none of an account, nor is "license, bug 23709" a driver's.
+constexpr std::string_view kLeads[] = {"number", "num", "no", "nr", "nbr", "is", "was", "id"};
+
 // Digits of a bank account: 8 to 17 in one group.
 void find_bank_number(Scan& scan, const Chain& chain) {
     for (std::size_t g = 0; g < chain.n; ++g) {
@@ -212,7 +216,7 @@ void find_bank_number(Scan& scan, const Chain& chain) {
         if (group.n < 8 || group.n > 17 || is_word(scan.at(group.end()))) continue;
         const char left = scan.before(group.start);
         if (left == '.' || left == '-' || left == '/' || left == '+' || is_word(left)) continue;
-        if (scan.seen(kBank, group.start, 40))
+        if (scan.leads_to(kBank, group.start, 40, kLeads))
             scan.add(group.start, group.end(), "us_bank_number", Sensitivity::restricted, 0.5);
     }
 }
@@ -220,7 +224,7 @@ void find_bank_number(Scan& scan, const Chain& chain) {
 // A state's licence: one to three letters and 4 to 14 digits, or digits with hyphens; always beside
 // "license" and "driver".
 void find_license(Scan& scan, std::size_t start) {
-    if (!scan.seen(kLicense, start, 32) || !scan.seen(kDriver, start, 48)) return;
+    if (!scan.leads_to(kLicense, start, 32, kLeads) || !scan.seen(kDriver, start, 48)) return;
     if (is_word(scan.before(start))) return;
     std::size_t end = start;
     std::size_t letters = 0, digits = 0;

@@ -1,38 +1,61 @@
 // ip_address: IPv4 in dotted decimal, IPv6 as RFC 4291 writes it.
 //
 // An address that anybody on the internet may own points at a connection and so at a person:
-// confidential. Loopback, private, link-local, multicast and documentation ranges say nothing:
-// internal. Four numbers after "version", "v", "section" or a product's name and '/' are none.
+// confidential. Loopback, private, link-local, multicast and documentation ranges say nothing, nor
+// do a network, whose last two bytes are zero, and the public resolvers: internal. Four numbers
+// after "version", "section", "RFC 5280" or a product's name and '/' or '-' are none.
 //
 // Source: RFC 791, RFC 4291 section 2.2, RFC 6890, RFC 5737, RFC 3849.
+#include <algorithm>
+
 #include "route/detector.h"
 
 namespace hearth::route {
 namespace {
 
 constexpr const char* kEntities[] = {"ip_address"};
-// What four numbers with dots behind it are of instead: "version 1.2.3.4", "Step 1.1.1.1".
-constexpr std::string_view kNumbered[] = {"version", "versions", "section",  "release",  "chapter",
-                                          "ver",     "clause",   "firmware", "figure",   "table",
-                                          "step",    "protocol", "build",    "revision", "rev",
-                                          "driver",  "oid",      "appendix"};
+// What four numbers with dots behind it are of instead: "Step 1.1.1.1". The first ones have a
+// number of their own before: "RFC 5280 4.2.1.12".
+constexpr std::string_view kNumbered[] = {
+    "rfc",     "iso",    "iec",      "ieee",     "ver",      "section", "release",
+    "chapter", "clause", "firmware", "figure",   "table",    "step",    "build",
+    "driver",  "oid",    "appendix", "protocol", "revision", "rev",     "ec"};
+constexpr std::size_t kDocuments = 4;
 
-// One of these words ends at most three bytes before start.
+// One of these words, or a name that holds "version", ends at most three bytes before start.
 bool is_numbered(const Scan& scan, std::size_t start) {
-    std::size_t end = start;
-    while (end > 0 && start - end < 3 && !is_alpha(scan.at(end - 1))) --end;
-    for (const std::string_view word : kNumbered)
-        if (end >= word.size() && scan.is_here(end - word.size(), word) &&
-            !is_word(scan.before(end - word.size())))
-            return true;
-    return false;
+    constexpr std::size_t kNameBytesMax = 40, kDigitsMax = 6;
+    const auto over_signs = [&](std::size_t end) {
+        for (int k = 0; k < 3 && end > 0 && !is_alnum(scan.at(end - 1)); ++k) --end;
+        return end;
+    };
+    const std::size_t number = over_signs(start);
+    std::size_t end = number;
+    while (end > 0 && number - end < kDigitsMax && is_digit(scan.at(end - 1))) --end;
+    const bool document = end != number;
+    if (document) end = over_signs(end);
+    std::size_t name = end;
+    bool versions = false;
+    while (name > 0 && end - name < kNameBytesMax && is_word(scan.at(name - 1)))
+        versions |= scan.is_here(--name, "version");
+    const std::span words(kNumbered, document ? kDocuments : std::size(kNumbered));
+    return versions || std::ranges::any_of(words, [&](std::string_view word) {
+               return end - name == word.size() && scan.is_here(name, word);
+           });
+}
+
+// Name servers that everybody asks: as public as the address of a role.
+bool is_resolver(const int (&b)[4]) {
+    constexpr int kResolvers[][4] = {
+        {1, 1, 1, 1}, {1, 0, 0, 1}, {8, 8, 8, 8}, {8, 8, 4, 4}, {9, 9, 9, 9}};
+    return std::ranges::any_of(kResolvers, [&](const auto& r) { return std::ranges::equal(r, b); });
 }
 
 bool is_special(const int (&b)[4]) {
-    return b[0] == 0 || b[0] == 10 || b[0] == 127 || b[0] >= 224 ||
-           (b[0] == 100 && b[1] >= 64 && b[1] < 128) || (b[0] == 169 && b[1] == 254) ||
-           (b[0] == 172 && b[1] >= 16 && b[1] < 32) || (b[0] == 192 && b[1] == 168) ||
-           (b[0] == 192 && b[1] == 0 && (b[2] == 0 || b[2] == 2)) ||
+    return is_resolver(b) || (b[2] == 0 && b[3] == 0) || b[0] == 0 || b[0] == 10 || b[0] == 127 ||
+           b[0] >= 224 || (b[0] == 100 && b[1] >= 64 && b[1] < 128) ||
+           (b[0] == 169 && b[1] == 254) || (b[0] == 172 && b[1] >= 16 && b[1] < 32) ||
+           (b[0] == 192 && b[1] == 168) || (b[0] == 192 && b[1] == 0 && (b[2] == 0 || b[2] == 2)) ||
            (b[0] == 198 && (b[1] == 18 || b[1] == 19)) ||
            (b[0] == 198 && b[1] == 51 && b[2] == 100) || (b[0] == 203 && b[1] == 0 && b[2] == 113);
 }
@@ -55,8 +78,8 @@ void on_chain(Scan& scan, const Chain& chain) {
         const std::size_t start = chain.groups[g].start, end = chain.groups[g + 3].end();
         const char left = scan.before(start);
         if (is_alnum(left) || left == '.') continue;
-        // "Chrome/120.0.0.0" is a product, "//120.0.0.1" a host.
-        if (left == '/' && start >= 2 && is_alpha(scan.at(start - 2))) continue;
+        // "Chrome/120.0.6.1" and "linux-2.6.35.9" are products, "//120.0.6.1" a host.
+        if ((left == '/' || left == '-') && start >= 2 && is_alpha(scan.at(start - 2))) continue;
         if (is_word(scan.at(end)) || (scan.at(end) == '.' && is_digit(scan.at(end + 1)))) continue;
         if (is_numbered(scan, start)) continue;
         scan.add(start, end, "ip_address",
@@ -73,7 +96,8 @@ struct V6 {
 // The address that begins at start.
 V6 v6_at(const Scan& scan, std::size_t start) {
     std::size_t i = start, n_groups = 0, n_first = 0;
-    bool gap = false, digit = false;
+    bool gap = false, digit = false, mapped = false;
+    int tail[4] = {};
     if (scan.at(i) == ':') {
         if (scan.at(i + 1) != ':') return {};
         gap = true, i += 2;
@@ -85,11 +109,16 @@ V6 v6_at(const Scan& scan, std::size_t start) {
         if (n_groups == 0) n_first = n;
         ++n_groups, i += n;
         if (scan.at(i) == '.' && n_groups >= 2) {  // an IPv4 tail: at most 12 more bytes
-            std::size_t dots = 0, k = i;
-            while (k - i < 12 && (is_digit(scan.at(k)) || scan.at(k) == '.'))
-                dots += scan.at(k++) == '.';
+            std::size_t dots = 0, k = i - n;
+            for (; k - i < 12 || k < i; ++k)
+                if (scan.at(k) == '.' && dots < 3)
+                    ++dots;
+                else if (is_digit(scan.at(k)) && tail[dots] <= 255)
+                    tail[dots] = tail[dots] * 10 + (scan.at(k) - '0');
+                else
+                    break;
             if (dots < 3) break;
-            i = k, ++n_groups;
+            i = k, ++n_groups, mapped = true;
             break;
         }
         if (scan.at(i) != ':') break;
@@ -108,9 +137,9 @@ V6 v6_at(const Scan& scan, std::size_t start) {
     if (text == "::1") return {i, true};
     // "ab::cd" is C++ and "::" is nothing: an address has digits, and its prefix is long.
     if (!digit || n_groups < 2 || (gap && n_first < 3 && n_groups < 4)) return {};
-    return {i, scan.is_here(start, "fe80") || scan.is_here(start, "fc") ||
-                   scan.is_here(start, "fd") || scan.is_here(start, "2001:db8") ||
-                   scan.is_here(start, "ff")};
+    return {i, (mapped && is_special(tail)) || scan.is_here(start, "fe80") ||
+                   scan.is_here(start, "fc") || scan.is_here(start, "fd") ||
+                   scan.is_here(start, "2001:db8") || scan.is_here(start, "ff")};
 }
 
 // At the first colon of what may be an address.

@@ -7,6 +7,7 @@
 //   - within 120 bytes before it, in the same paragraph, a person is meant: "patient", "client",
 //     "defendant", "my husband" …; in the same sentence "his" or "her"; a title and a capital
 //     (Mr. Smith); or "diagnosed with" and the like, whose subject is one;
+//   - that person is somebody: "each patient" and "people diagnosed with" are nobody;
 //   - it is not code's: no member, no variable that is assigned.
 // The span is the term. Names without a title are a model's work, not a word list's.
 #include "route/detector.h"
@@ -82,6 +83,25 @@ bool near(const Scan& scan, std::uint8_t group, std::size_t start) {
     return scan.seen(group, start, kWithin) && same_paragraph(scan, scan.last_seen(group), start);
 }
 
+// A word of the four before the end of "patient" or "diagnosed with" means people in general:
+// "each patient", "those who were treated for".
+bool of_anybody(const Scan& scan, std::size_t end) {
+    static constexpr std::string_view kAnybody[] = {
+        "each",     "every",  "any",   "anyone",      "someone",  "no",
+        "persons",  "people", "those", "individuals", "patients", "adults",
+        "children", "women",  "men",   "many",        "most"};
+    std::size_t i = end;
+    for (int n_words = 0; n_words < 5; ++n_words) {
+        const std::size_t word_end = i;
+        while (is_letter(scan.before(i))) --i;
+        for (const std::string_view word : kAnybody)
+            if (word_end - i == word.size() && scan.is_here(i, word)) return true;
+        if (scan.before(i) != ' ') return false;
+        --i;
+    }
+    return false;
+}
+
 // "Mr. Smith": the title, perhaps a full stop, a space, a capital.
 bool titled(const Scan& scan, std::size_t start) {
     if (!near(scan, kTitle, start)) return false;
@@ -97,7 +117,10 @@ void on_keyword(Scan& scan, std::size_t start, std::size_t end, std::uint8_t gro
     if (left == '.' || left == '_' || right == '=' || right == '(') return;
     const bool owner =
         near(scan, kOwner, start) && same_sentence(scan, scan.last_seen(kOwner), start);
-    const bool person = owner || near(scan, kPerson, start), subject = near(scan, kSubject, start);
+    const auto somebody = [&](std::uint8_t of) {
+        return near(scan, of, start) && !of_anybody(scan, scan.last_seen(of));
+    };
+    const bool person = owner || somebody(kPerson), subject = somebody(kSubject);
     if (!person && !subject && !titled(scan, start)) return;
     if (group == kMedical)
         scan.add(start, end, "medical_marker", Sensitivity::restricted,

@@ -7,47 +7,42 @@
 //   0d dd dd dd dd              pairs: France, Belgium, Morocco
 //   (0dd) … and 0dd… in two or more further groups  national numbers with a trunk zero
 // Every other number of 7 to 15 digits in 1 to 6 groups needs a word beside it: phone, call,
-// mobile, fax, "reach … at". Dates, years, decimals, ids in hyphens and addresses of machines are
-// none.
+// mobile, fax, "reach … at". Some of these words have other senses: behind "call" or "signal" the
+// number must be what is called, no "call site 12345678" and no count. Dates, years, decimals, ids
+// in hyphens and addresses of machines are none.
 //
 // Source: ITU-T E.164 and E.123; national numbering plans for the groups.
-#include "route/detector.h"
+#include <algorithm>
+
+#include "route/national_id.h"
 
 namespace hearth::route {
 namespace {
 
 constexpr const char* kEntities[] = {"phone_number"};
-enum Group : std::uint8_t { kPhone, kKind, kOther };
+enum Group : std::uint8_t { kPhone, kPerhaps, kKind, kOther };
 
 // clang-format off
 constexpr Keyword kKeywords[] = {
-    {"phone", kPhone}, {"phones", kPhone}, {"telephone", kPhone}, {"tel", kPhone}, {"call", kPhone},
-    {"calls", kPhone}, {"called", kPhone}, {"calling", kPhone}, {"dial", kPhone},
-    {"dialed", kPhone},
-    {"mobile", kPhone}, {"cell", kPhone}, {"cellphone", kPhone}, {"cellular", kPhone},
-    {"fax", kPhone},
-    {"text me", kPhone}, {"text us", kPhone}, {"sms", kPhone}, {"whatsapp", kPhone},
-    {"signal", kPhone},
-    {"viber", kPhone}, {"ring", kPhone}, {"ring me", kPhone}, {"hotline", kPhone},
-    {"helpline", kPhone},
-    {"landline", kPhone}, {"pager", kPhone}, {"voicemail", kPhone}, {"ext", kPhone},
-    {"desk", kPhone},
-    {"answering", kPhone}, {"messages to", kPhone}, {"message to", kPhone},
-    {"my registered", kPhone},
-    {"reach me", kPhone}, {"reach us", kPhone}, {"reach him", kPhone}, {"reach her", kPhone},
-    {"reach them", kPhone}, {"reach you", kPhone}, {"reached at", kPhone}, {"contact", kPhone},
-    {"phone_number", kPhone}, {"phonenumber", kPhone}, {"mob", kPhone}, {"handy", kPhone},
-    {"telefon", kPhone}, {"teléfono", kPhone}, {"telefono", kPhone}, {"téléphone", kPhone},
-    {"telefone", kPhone}, {"celular", kPhone}, {"móvil", kPhone}, {"movil", kPhone},
-    {"portable", kPhone},
-    {"cellulare", kPhone}, {"telefoon", kPhone}, {"mobiel", kPhone}, {"rufnummer", kPhone},
-    {"telefonnummer", kPhone}, {"handynummer", kPhone}, {"puhelin", kPhone}, {"puh", kPhone},
-    {"telefón", kPhone}, {"numer", kPhone}, {"komórka", kPhone}, {"тел", kPhone},
-    {"телефон", kPhone},
-    {"mobil", kPhone}, {"fon", kPhone}, {"tél", kPhone}, {"tlf", kPhone}, {"gsm", kPhone},
-    {"telemóvel", kPhone}, {"my number", kPhone}, {"his number", kPhone},
-    {"her number", kPhone},
-    {"τηλ", kPhone},
+    {"phone", kPhone}, {"phones", kPhone}, {"telephone", kPhone}, {"tel", kPhone},
+    {"cellphone", kPhone}, {"fax", kPhone}, {"text me", kPhone}, {"text us", kPhone},
+    {"sms", kPhone}, {"whatsapp", kPhone}, {"viber", kPhone}, {"ring me", kPhone},
+    {"hotline", kPhone}, {"helpline", kPhone}, {"landline", kPhone}, {"pager", kPhone},
+    {"voicemail", kPhone}, {"answering", kPhone}, {"messages to", kPhone}, {"message to", kPhone},
+    {"my registered", kPhone}, {"reach me", kPhone}, {"reach us", kPhone}, {"reach him", kPhone},
+    {"reach her", kPhone}, {"reach them", kPhone}, {"reach you", kPhone}, {"reached at", kPhone},
+    {"phone_number", kPhone}, {"phonenumber", kPhone}, {"mob", kPhone}, {"telefon", kPhone},
+    {"teléfono", kPhone}, {"telefono", kPhone}, {"téléphone", kPhone}, {"telefone", kPhone},
+    {"móvil", kPhone}, {"cellulare", kPhone}, {"telefoon", kPhone}, {"mobiel", kPhone},
+    {"rufnummer", kPhone}, {"telefonnummer", kPhone}, {"handynummer", kPhone}, {"puhelin", kPhone},
+    {"puh", kPhone}, {"telefón", kPhone}, {"komórka", kPhone}, {"тел", kPhone}, {"телефон", kPhone},
+    {"fon", kPhone}, {"tél", kPhone}, {"tlf", kPhone}, {"gsm", kPhone}, {"telemóvel", kPhone},
+    {"my number", kPhone}, {"his number", kPhone}, {"her number", kPhone}, {"τηλ", kPhone},
+    {"call", kPerhaps}, {"calls", kPerhaps}, {"called", kPerhaps}, {"calling", kPerhaps},
+    {"dial", kPerhaps}, {"dialed", kPerhaps}, {"mobile", kPerhaps}, {"cell", kPerhaps},
+    {"cellular", kPerhaps}, {"signal", kPerhaps}, {"ring", kPerhaps}, {"ext", kPerhaps},
+    {"desk", kPerhaps}, {"contact", kPerhaps}, {"handy", kPerhaps}, {"celular", kPerhaps},
+    {"movil", kPerhaps}, {"portable", kPerhaps}, {"numer", kPerhaps}, {"mobil", kPerhaps},
     {"office", kKind}, {"fax", kKind}, {"mobile", kKind}, {"cell", kKind}, {"home", kKind},
     {"work", kKind}, {"desk", kKind}, {"phone", kKind}, {"tel", kKind},
     {"card", kOther}, {"iban", kOther}, {"ssn", kOther}, {"isbn", kOther}, {"order", kOther},
@@ -124,11 +119,26 @@ bool is_year(const Scan& scan, const Chain::Group& g) {
            (scan.text.substr(g.start, 2) == "19" || scan.text.substr(g.start, 2) == "20");
 }
 
+// "2022-03-27" somewhere in it: "2.2 (2022-03-27)" is a version and its day.
+bool holds_date(const Scan& scan, const Chain& chain, const Shape& s) {
+    const auto group = [&](std::size_t g) {
+        return scan.text.substr(chain.groups[g].start, chain.groups[g].n);
+    };
+    for (std::size_t g = s.first; g + 2 < s.first + s.n; ++g)
+        if (is_year(scan, chain.groups[g]) && group(g + 1).size() <= 2 &&
+            group(g + 2).size() <= 2 && scan.at(chain.groups[g].end()) == '-' &&
+            scan.at(chain.groups[g + 1].end()) == '-' &&
+            is_date(group(g), group(g + 1), group(g + 2)))
+            return true;
+    return false;
+}
+
 // yyyy-mm-dd, dd.mm.yyyy, 1998-1999, 12.5, 1 000 000.
 bool is_something_else(const Scan& scan, const Chain& chain, const Shape& s) {
     const auto& g = chain.groups;
     const std::size_t f = s.first;
     if (s.n >= 3 && is_year(scan, g[f]) && g[f + 1].n == 2 && g[f + 2].n == 2) return true;
+    if (holds_date(scan, chain, s)) return true;
     if (s.n == 3 && g[f].n <= 2 && g[f + 1].n <= 2 && (g[f + 2].n == 4 || g[f + 2].n == 2))
         return true;
     if (s.n == 2 && (is_year(scan, g[f]) || s.dots)) return true;
@@ -165,7 +175,15 @@ double alone(const Scan& scan, const Chain& chain, const Shape& s) {
     if (s.plus) return s.digits >= 8 && s.digits <= 15 && zero != '0' ? 0.9 : 0;
     if (north_american(scan, chain, s)) return 0.8;
     if (in_pairs(scan, chain, s)) return 0.8;
-    if (zero == '0' && next == '0') return s.n >= 3 && s.digits >= 10 && s.digits <= 16 ? 0.8 : 0;
+    if (zero == '0' && next == '0') {
+        // Neither a country's code nor what follows it begins with a zero; Italy's may (39).
+        if (s.n < 3 || s.dots || s.digits < 10 || s.digits > 16) return 0;
+        const Chain::Group& second = chain.groups[s.first + 1];
+        const std::size_t code = first.n > 2 ? first.start + 2 : second.start;
+        const std::size_t area = first.n > 2 ? second.start : chain.groups[s.first + 2].start;
+        const bool trunk = scan.at(area) == '0' && !s.paren && !scan.is_here(code, "39");
+        return scan.at(code) == '0' || trunk ? 0 : 0.8;
+    }
     if (zero == '0' && first.n >= 2 && !s.dots && s.digits >= 9 && s.digits <= 12) {
         if (s.paren) return 0.75;
         if (s.n == 2 && next != '0' && first.n <= 5 && s.digits >= 10 && !s.slashes) return 0.6;
@@ -183,6 +201,29 @@ double alone(const Scan& scan, const Chain& chain, const Shape& s) {
     if (s.paren && scan.before(first.start) == '(' && s.n == 3 && s.hyphens && s.digits >= 8)
         return 0.6;
     return 0;
+}
+
+// 1 234 567, 12 345 678: as numbers are written.
+bool in_thousands(const Chain& chain, const Shape& s) {
+    for (std::size_t k = 1; k < s.n; ++k)
+        if (chain.groups[s.first + k].n != 3) return false;
+    return s.n >= 2 && s.spaces && chain.groups[s.first].n <= 3;
+}
+
+// A word of kPerhaps leads to the number, which is no count: it stands directly before it, or words
+// that a number follows do ("call me at", "mobile number is"), or a sign ("Call Anna: …").
+bool called(const Scan& scan, const Chain& chain, const Shape& s) {
+    static constexpr std::string_view kLeads[] = {"me", "us", "him", "her",    "them",
+                                                  "at", "on", "to",  "number", "no",
+                                                  "nr", "is", "or",  "and"};
+    static constexpr std::string_view kCounted[] = {"times", "bytes", "percent", "ms", "cycles"};
+    constexpr std::size_t kWithin = 40;
+    if (!scan.seen(kPerhaps, s.start, kWithin) || in_thousands(chain, s)) return false;
+    if (scan.at(s.end) == ' ')
+        for (const std::string_view unit : kCounted)
+            if (scan.is_here(s.end + 1, unit)) return false;
+    const std::size_t left = scan.before(s.start) == ' ' ? s.start - 1 : s.start;
+    return !is_letter(scan.before(left)) || scan.leads_to(kPerhaps, s.start, kWithin, kLeads);
 }
 
 // Words of scripts without blanks, which no edge of a word tells from their neighbours.
@@ -206,7 +247,8 @@ void on_chain(Scan& scan, const Chain& chain) {
              !(left == ':' && is_alpha(scan.at(s.start - 2)))))
             continue;
         if (left == '$' || left == '#' || scan.at(s.end) == '%') continue;
-        if (left == '=' && !scan.seen(kPhone, s.start, 2)) continue;
+        if (left == '=' && !scan.seen(kPhone, s.start, 2) && !scan.seen(kPerhaps, s.start, 2))
+            continue;
         const std::size_t end = extension(scan, s.end);
         if (end == s.end && ((is_word(scan.at(end)) && !Scan::is_unspaced(scan.at(end))) ||
                              (scan.at(end) == '/' && is_alnum(scan.at(end + 1)))))
@@ -219,7 +261,8 @@ void on_chain(Scan& scan, const Chain& chain) {
             s.slashes && (s.n != 2 || scan.at(chain.groups[s.first].start) != '0');
         const bool other = scan.seen(kOther, s.start, 24);
         if (confidence == 0 && (other || s.n > 6 || s.digits > 15 || odd_slash)) continue;
-        const bool named = scan.seen(kPhone, s.start, 40) || scan.ahead(kKind, end, 10) ||
+        const bool named = scan.seen(kPhone, s.start, 40) || called(scan, chain, s) ||
+                           scan.ahead(kKind, end, 10) ||
                            ((unspaced || (left == ' ' && scan.unspaced_before(s.start - 1))) &&
                             named_unspaced(scan, s.start));
         if (confidence == 0 && !named) continue;

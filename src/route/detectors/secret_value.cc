@@ -119,6 +119,7 @@ constexpr auto kPartBits = [] {
 struct Name {
     std::array<char, kNameBytesMax> bytes;
     std::size_t from = kNameBytesMax;  // it is written from its end
+    bool last_alone = false;           // its last byte is a part by itself: "tdp_w"
     std::uint32_t bits = 0;
     std::string_view text() const { return {bytes.data() + from, kNameBytesMax - from}; }
 };
@@ -129,24 +130,26 @@ bool holds_one_of(std::string_view name, std::span<const std::string_view> parts
 
 // How a name ends that tells of a secret without being one's: "token_url", "secretName".
 constexpr std::string_view kAbouts[] = {
-    "name",   "file",   "path",   "url",     "uri",     "type",    "length",   "size",
-    "count",  "ttl",    "expiry", "minutes", "seconds", "header",  "field",    "prefix",
-    "format", "method", "policy", "store",   "backend", "hashers", "algorithm"};
+    "name",   "file",   "path",   "url",     "uri",     "type",    "length",    "size",
+    "count",  "ttl",    "expiry", "minutes", "seconds", "header",  "field",     "prefix",
+    "format", "method", "policy", "store",   "backend", "hashers", "algorithm", "encryption"};
 bool tells_of_one(std::string_view name) {
-    return std::ranges::any_of(kAbouts, [&](std::string_view end) { return name.ends_with(end); });
+    return name.contains("tokeniz") ||
+           std::ranges::any_of(kAbouts, [&](std::string_view end) { return name.ends_with(end); });
 }
 
-// What a name of at least one byte says; bits are its own or more.
-Names meaning_of(std::string_view name, std::uint32_t bits) {
+// What a name of at least one byte says.
+Names meaning_of(const Name& of) {
+    const std::string_view name = of.text();
     bool may_hold = false;
-    for (const std::uint32_t part : kPartBits) may_hold |= (part & ~bits) == 0;
+    for (const std::uint32_t part : kPartBits) may_hold |= (part & ~of.bits) == 0;
     if (may_hold && holds_one_of(name, kPasswords))
         return tells_of_one(name) ? Names::nothing : Names::password;
     if (may_hold && holds_one_of(name, kKeys)) {
         if (tells_of_one(name) || name.contains("public")) return Names::nothing;
         return name.contains("secret") ? Names::secret : Names::key;
     }
-    if (name.ends_with("pw")) return Names::password;
+    if (name.ends_with("pw") && !of.last_alone) return Names::password;
     if (name.ends_with("pass") && !name.ends_with("bypass") && !name.ends_with("compass"))
         return Names::password;
     if (name == "key" || name == "auth" || name == "creds" || name == "pat") return Names::key;
@@ -182,7 +185,10 @@ Name name_before(const Scan& scan, std::size_t at) {
     for (std::size_t i = end; i > 0 && end - i < kNameBytesMax; --i) {
         const char c = kNameBytes[(unsigned char)scan.text[i - 1]];
         if (c == 0) break;
-        if (c != kSkipped) name.bytes[--name.from] = c, name.bits |= bit_of(c);
+        if (c != kSkipped)
+            name.bytes[--name.from] = c, name.bits |= bit_of(c);
+        else
+            name.last_alone |= name.from == kNameBytesMax - 1;
     }
     return name;
 }
@@ -193,11 +199,11 @@ bool is_placeholder(std::string_view value) {
     std::ranges::transform(value, bytes.begin(), lower);
     const std::string_view folded(bytes.data(), value.size());
     for (const std::string_view word :
-         {"example",    "your",        "xxxx",       "****",    "changeme",
-          "change_me",  "placeholder", "redacted",   "replace", "insert",
-          "dummy",      "sample",      "secret_key", "my_",     "none",
-          "null",       "undefined",   "password",   "abcdef",  "12345678",
-          "os.environ", "process.env", "getenv",     "config.", "..."})
+         {"example",     "your",     "xxxx",       "****",        "changeme",  "change_me",
+          "placeholder", "redacted", "replace",    "insert",      "dummy",     "sample",
+          "secret_key",  "my_",      "none",       "null",        "undefined", "password",
+          "abcdef",      "12345678", "os.environ", "process.env", "getenv",    "config.",
+          "privatekey",  "..."})
         if (folded.contains(word)) return true;
     return false;
 }
@@ -224,6 +230,23 @@ struct Kinds {
     int n() const { return (digits > 0) + (lowers > 0) + (uppers > 0) + (others > 0); }
 };
 
+// "user:1234:profile", "prod/db/2024-10": words and numbers with signs between them name a thing.
+bool is_composed(std::string_view value) {
+    constexpr std::size_t kWordMax = 12;
+    bool letters = false, digits = false;
+    std::size_t n = 0, n_parts = 1;
+    for (const char c : value) {
+        if (std::string_view(":/.-_").contains(c)) {
+            letters = digits = false, n = 0, ++n_parts;
+            continue;
+        }
+        if (!is_digit(c) && !is_lower(c)) return false;
+        (is_digit(c) ? digits : letters) = true;
+        if ((letters && digits) || ++n > kWordMax) return false;
+    }
+    return n_parts > 1;
+}
+
 bool is_key_value(std::string_view value, bool quoted) {
     const Kinds kinds(value);
     if (value.size() < (quoted ? 12u : 16u) || kinds.digits < 2 || kinds.lowers + kinds.uppers < 2)
@@ -234,6 +257,10 @@ bool is_key_value(std::string_view value, bool quoted) {
          value.contains("%d") || value.contains("%(")))
         return false;
     if (!quoted && value.starts_with("0x") && value.size() <= 21) return false;  // a number: 0x…ull
+    // A digest is public, and an address without a password too.
+    if (value.starts_with("sha256:") || value.starts_with("sha512:") || value.contains("://"))
+        return false;
+    if (is_composed(value)) return false;
     // Dotted names and paths are code; a word list has long runs of letters.
     if (!quoted && (value.contains('/') || value.contains('.')) && kinds.digits < 4) return false;
     const bool hex =
@@ -305,7 +332,7 @@ void assigned(Scan& scan, std::size_t at) {
     const Name before = name_before(scan, at);
     const std::string_view name = before.text();
     if (name.size() < 2) return;
-    const Names names = meaning_of(name, before.bits);
+    const Names names = meaning_of(before);
     if (names == Names::nothing) return;
     const bool password = names == Names::password;
     Value value =

@@ -389,9 +389,10 @@ bool number_before(const Scan& scan, const Name& name, std::size_t end) {
     if (edge != '\0' && edge != '\n' && edge != ',' && edge != ':' &&
         (edge != ' ' || is_digit(scan.before(digits - 1))))
         return false;
-    // "AAA 123 CCC 987", "102 S. Ct. 2744", "200 Grad 25 bis"
+    // "AAA 123 CCC 987", "102 S. Ct. 2744", "571374 Add 30-bit", "200 Grad 25 bis"
     const char tail = scan.before(name.last.end);
     return (is_lower(tail) || (unsigned char)tail >= 0x80) && scan.at(name.last.end) != '.' &&
+           (scan.at(end) != '-' || !is_alpha(scan.at(end + 1))) &&
            (scan.at(end) != ' ' || !is_lower(scan.at(end + 1)));
 }
 
@@ -441,10 +442,16 @@ bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
     // "Der Weg 7", "Straße 24 Kilometer"
     const bool bare = kEndings.any(last, [&](std::string_view ending) { return ending == last; });
     if (bare && (article || prior.none())) return false;
+    // "Am Markt 3 Stände" counts them.
+    if (bare && scan.at(end) == ' ' && capital(scan, end + 1) &&
+        (Folded(scan, prior) == "am" || Folded(scan, prior) == "zum"))
+        return false;
     if ((name.kind || kBefore.has(last)) && kUnits.has(Folded(scan, word_after(scan, end))))
         return false;
     widen(scan, name);
     if (!name.named && !name.kind && !name.before) return false;
+    // "OS X 10": "os." is a Polish housing estate, but one letter is no name.
+    if (name.before && w.end - w.start == 1 && !cued(scan, kCue, name.start, 24)) return false;
     if (comma && !name.before && !name.kind) return false;
     const bool shown = number_before(scan, name, end) || flat_behind(scan, end);
     const bool town = town_behind(scan, end), cue = cued(scan, kCue, name.start, 24);
@@ -455,9 +462,10 @@ bool street_then_number(Scan& scan, const Chain::Group& g, std::size_t end) {
         return true;
     }
     if (!capital(scan, w.start) || sign != 0) return false;
-    // With nothing but a word before it "Route 29" and "Incoterms 2020" are no addresses.
+    // With nothing but a word before it "Route 29", "Incoterms 2020" and "RFC 3484" are none.
     const bool year = g.n == 4 && (scan.is_here(g.start, "19") || scan.is_here(g.start, "20"));
-    if (!shown && !town && (!cue || year || kThings.has(last))) return false;
+    const bool acronym = !is_lower(scan.before(w.end)) && (unsigned char)scan.before(w.end) < 0x80;
+    if (!shown && !town && (!cue || year || acronym || kThings.has(last))) return false;
     report(scan, name.start, end, shown ? 0.7 : 0.6);
     return true;
 }
@@ -555,7 +563,10 @@ void on_keyword(Scan& scan, std::size_t start, std::size_t end, std::uint8_t gro
     }
     if (group == kFlat) {
         const std::size_t stop = flat_at(scan, start);
-        if (stop != 0)
+        // "Suite 12 of the hotel" is a room; in small letters a town may follow.
+        const bool goes_on = scan.at(stop) == ' ' && is_lower(scan.at(stop + 1)) &&
+                             (capital(scan, start) || scan.is_here(stop, " of "));
+        if (stop != 0 && !goes_on)
             scan.add(start, extend(scan, stop), "street_address", Sensitivity::confidential, 0.55);
         return;
     }

@@ -5,7 +5,8 @@
 //
 //   held_out_values.jsonl     {"entity", "text", "value"}: value is to be noticed as entity, where
 //                             "id" is any national id and "secret" any secret
-//   held_out_ordinary.jsonl   {"kind", "text"}: nothing above internal is to be found
+//   held_out_ordinary.jsonl   {"kind", "text"}: nothing above internal is to be found, but for what
+//                             a passage was later seen to hold by the rules: {…, "holds": entity}
 #include <gtest/gtest.h>
 
 #include <map>
@@ -81,16 +82,22 @@ TEST(HeldOut, ordinary_texts_of_many_kinds_stay_internal) {
     std::string alarms;
     for (const json& line : lines_of("held_out_ordinary.jsonl")) {
         const std::string text = line["text"];
-        const auto findings = detectors().scan(text);
-        ++n;
-        if (Detectors::class_of(text, findings) <= chat::Sensitivity::internal) continue;
-        ++above;
-        for (const Finding& f : findings)
-            if (f.sensitivity > chat::Sensitivity::internal)
-                alarms += "\n  " + f.entity + ": " + text.substr(f.start, f.end - f.start);
+        const std::string holds = line.value("holds", "");
+        bool alarm = false, noticed = holds.empty();
+        for (const Finding& f : detectors().scan(text)) {
+            if (f.sensitivity <= chat::Sensitivity::internal) continue;
+            if (f.entity == holds) {
+                noticed = true;
+                continue;
+            }
+            alarm = true;
+            alarms += "\n  " + f.entity + ": " + text.substr(f.start, f.end - f.start);
+        }
+        EXPECT_TRUE(noticed) << holds << ": " << text;
+        ++n, above += alarm;
     }
     std::printf("%d of %d passages\n", above, n);
-    EXPECT_LE(double(above) / n, 0.045) << alarms;
+    EXPECT_LE(double(above) / n, 0.01) << alarms;
 }
 
 }  // namespace

@@ -190,6 +190,16 @@ TEST(Sensitivity, network_addresses_are_found_and_private_ones_are_internal) {
     EXPECT_TRUE(found("1.2.3.4.5 and 256.1.1.1 and 12:30:45 and std::vector").empty());
 }
 
+TEST(Sensitivity, versions_networks_and_resolvers_point_at_nobody) {
+    for (const char* text : {"linux-2.6.35.9/include", "VERSION_LESS \"2.8.10.1\"",
+                             "AssemblyVersion(\"4.2.1.3\")", "RFC 5280 4.2.1.12", "EC 2.7.11.1"})
+        EXPECT_TRUE(found(text).empty()) << text;
+    for (const char* text : {"172.217.0.0/16", "8.3.0.0", "8.8.8.8", "::ffff:127.0.0.1"})
+        EXPECT_EQ(class_of(text), Sensitivity::internal) << text;
+    for (const char* text : {"step 2: 52.94.236.248", "52.94.236.248", "::ffff:52.94.236.248"})
+        EXPECT_EQ(class_of(text), Sensitivity::confidential) << text;
+}
+
 TEST(Sensitivity, domain_names_are_found_and_code_is_left_alone) {
     EXPECT_EQ(found("see https://www.somewhere.co.uk/a?b=1."),
               Strings{"domain_name:https://www.somewhere.co.uk/a?b=1"});
@@ -218,6 +228,25 @@ TEST(Sensitivity, dates_years_and_amounts_are_no_phone_numbers) {
         EXPECT_FALSE(has(text, "phone_number")) << text;
 }
 
+TEST(Sensitivity, a_word_of_several_senses_needs_a_number_that_is_called) {
+    for (const char* text :
+         {"call 555 0142", "call me at 5550142", "Call Anna: 5550142", "cell: 5550142",
+          "desk number is 54039268", "contact us on 4155552671", "mobile 98765-43210"})
+        EXPECT_TRUE(has(text, "phone_number")) << text;
+    for (const char* text :
+         {"call site 12345678", "the signal 12 345 678", "call it 31415926 times",
+          "cell count 12345678", "ring buffer 1048576", "the call failed after 10000000 ns"})
+        EXPECT_FALSE(has(text, "phone_number")) << text;
+}
+
+TEST(Sensitivity, versions_with_their_day_and_tables_of_fours_are_no_phone_numbers) {
+    for (const char* text : {"2.2 (2022-03-27)", "1.13.1 (2019-09-11)", "0.90 - 2010-12-1",
+                             "[.0000.0026.0002]", "0066 0066 0069"})
+        EXPECT_FALSE(has(text, "phone_number")) << text;
+    for (const char* text : {"0065 6123 4567", "0039 06 698 12345", "0049 (0)30 901820"})
+        EXPECT_TRUE(has(text, "phone_number")) << text;
+}
+
 TEST(Sensitivity, street_addresses_of_many_countries_are_found) {
     for (const char* text :
          {"I live at 24 Clarke Avenue, Springfield", "Hauptstraße 5, 10115 Berlin",
@@ -232,6 +261,30 @@ TEST(Sensitivity, street_addresses_of_many_countries_are_found) {
          {"Chapter 12 of the book", "12 January 2024", "Charlie has 54 stickers", "Act 3, Scene 2",
           "the 1980 Indianapolis 500", "18 ÷ 3 = 6", "Version 7 Beta 2"})
         EXPECT_FALSE(has(text, "street_address")) << text;
+}
+
+TEST(Sensitivity, rooms_systems_and_documents_are_no_addresses) {
+    for (const char* text :
+         {"Suite 12 of the hotel costs 300", "built on Mac OS X 10.6", "the address of RFC 3484",
+          "571374 Add 30-bit visuals", "Solaris 10 Update 9", "Am Markt 3 Stände"})
+        EXPECT_FALSE(has(text, "street_address")) << text;
+    for (const char* text :
+         {"Suite 12\nSpringfield", "apt. 858 springfield", "Am Markt 3, Bonn", "5638 Aasa 43-45"})
+        EXPECT_TRUE(has(text, "street_address")) << text;
+}
+
+TEST(Sensitivity, a_balance_is_no_account_and_a_bug_no_licence) {
+    for (const char* text : {"Account balance rose to 10000000", "savings of 12500000 dollars",
+                             "a driver under the GPL license, bug 23709"})
+        EXPECT_EQ(class_of(text), Sensitivity::internal) << text;
+    for (const char* text : {"account no. 10000000", "savings account is 12500000",
+                             "driver's license number: S530-1234-5678"})
+        EXPECT_EQ(class_of(text), Sensitivity::restricted) << text;
+}
+
+TEST(Sensitivity, a_row_of_hexadecimal_words_is_no_national_id) {
+    EXPECT_TRUE(has("6911 7986 7891", "in_aadhaar"));
+    EXPECT_FALSE(has("76C3 63F9 6911 7986 7891 9E4E", "in_aadhaar"));
 }
 
 TEST(Sensitivity, secrets_of_providers_are_named_after_them) {
@@ -307,6 +360,17 @@ TEST(Sensitivity, assigned_secrets_are_found_and_placeholders_and_code_are_not) 
         EXPECT_EQ(class_of(text), Sensitivity::internal) << text;
 }
 
+TEST(Sensitivity, digests_addresses_and_composed_names_are_no_keys) {
+    for (const char* text :
+         {"\"token\": \"sha256:b7455f0e8f00539108837bfa586c4fbf424e31f8717819a6798be74bef813d05\"",
+          "Bearer Token: https://tools.ietf.org/html/rfc6750", "key=user:1234:profile ttl=3600",
+          "private_key: ed25519.Ed25519PrivateKey", "tdp_w = 350\\nllamacpp_decode",
+          "password_encryption = scram-sha-256"})
+        EXPECT_EQ(class_of(text), Sensitivity::internal) << text;
+    for (const char* text : {"db_pw = 350Kx!decode", "key=q8Zt:41xW:ruVb9:Lm20"})
+        EXPECT_EQ(class_of(text), Sensitivity::restricted) << text;
+}
+
 TEST(Sensitivity, a_private_key_is_found_whole_and_without_an_end) {
     const std::string head =
         "-----BEGIN "
@@ -325,6 +389,16 @@ TEST(Sensitivity, a_marker_counts_only_beside_a_person) {
     EXPECT_EQ(class_of("Mr. Jones was indicted."), Sensitivity::restricted);
     EXPECT_EQ(class_of("Diabetes is a disease of the metabolism."), Sensitivity::internal);
     EXPECT_EQ(class_of("The patient left.\n\nDiabetes is a disease."), Sensitivity::internal);
+}
+
+TEST(Sensitivity, a_marker_beside_people_in_general_is_nobodys) {
+    for (const char* text :
+         {"Persons suffering from epilepsy should ask.", "Each patient gets insulin.",
+          "those who were treated for asthma", "Many people are diagnosed with diabetes."})
+        EXPECT_EQ(class_of(text), Sensitivity::internal) << text;
+    for (const char* text : {"The patient gets insulin.", "The singer was diagnosed with cancer.",
+                             "Those close to him knew he was diagnosed with cancer."})
+        EXPECT_EQ(class_of(text), Sensitivity::restricted) << text;
 }
 
 TEST(Sensitivity, of_overlapping_spans_the_higher_class_stays) {
