@@ -35,6 +35,8 @@ class Writer {
     std::string numbers() { return fill(&Writer::report); }
     std::string code() { return fill(&Writer::statement); }
     std::string records() { return fill(&Writer::record); }
+    std::string json() { return fill(&Writer::object); }
+    std::string csv() { return fill(&Writer::row); }
     static std::string repeated(std::string_view piece, std::size_t n_bytes) {
         std::string text;
         while (text.size() < n_bytes) text += piece;
@@ -103,6 +105,17 @@ class Writer {
                         ");\n";
         }
     }
+    void object(std::string& text) {
+        text += "{\"id\": " + number(1'000'000) + ", \"at\": \"2024-0" +
+                std::to_string(1 + below(9)) + "-1" + number(9) +
+                "T12:" + std::to_string(10 + below(50)) + ":07Z\", \"value\": " + number(1000) +
+                "." + number(100'000) + ", \"counts\": [" + number(100) + ", " + number(10'000) +
+                ", " + number(1000) + "]},\n";
+    }
+    void row(std::string& text) {
+        for (int k = 0; k < 6; ++k)
+            text += number(1000) + "." + number(100'000) + (k < 5 ? "," : "\n");
+    }
     void record(std::string& text) {
         text += "Name: " + name() + " " + name() + "\nPhone: +49 30 " +
                 std::to_string(1'000'000 + below(9'000'000)) + "\nAddress: " + number(200) + " " +
@@ -153,8 +166,11 @@ int main(int argc, char** argv) {
     report("prose with numbers", writer.numbers(), detectors);
     report("source code", writer.code(), detectors);
     report("personal records", writer.records(), detectors);
+    report("JSON of numbers", writer.json(), detectors);
+    report("CSV of decimals", writer.csv(), detectors);
     report("single digits", Writer::repeated("1 ", n_bytes), detectors);
     report("digits and dots", Writer::repeated("1.", n_bytes), detectors);
     report("short tokens", Writer::repeated("a1 ", n_bytes), detectors);
     report("keys without values", Writer::repeated("key=", n_bytes), detectors);
+    report("passwords without values", Writer::repeated("password=", n_bytes), detectors);
 }

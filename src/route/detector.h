@@ -129,7 +129,9 @@ class Scan {
     // As seen(), and no word stands between that keyword and place but such as a number follows:
     // "account no. 12", where `leads` holds "no"; not "account balance: 12".
     bool leads_to(std::uint8_t group, std::size_t place, std::size_t within,
-                  std::span<const std::string_view> leads) const;
+                  std::span<const std::string_view> leads) const {
+        return seen(group, place, within) && is_led_to(last_seen(group), place, leads);
+    }
     // A character of three bytes from U+3000 on ends before i, or begins at i: scripts that write
     // without blanks.
     bool unspaced_before(std::size_t i) const {
@@ -151,6 +153,8 @@ class Scan {
 
   private:
     void look_ahead(std::size_t to);
+    bool is_led_to(std::size_t from, std::size_t place,
+                   std::span<const std::string_view> leads) const;
 
     const KeywordIndex* index_;
     std::size_t place_ = 0;          // of the present call

@@ -99,13 +99,15 @@ void NationalIds::try_rows(Scan& scan, std::size_t start, std::size_t behind,
 
 void NationalIds::find(Scan& scan, const Chain& chain) const {
     if (chain.digits < kDigitsMin) return;
-    for (std::size_t g = 0; g < chain.n; ++g) {
+    std::size_t left = chain.digits;  // from the group g on
+    for (std::size_t g = 0; g < chain.n; left -= chain.groups[g].n, ++g) {
         const std::size_t n = chain.groups[g].n;
         if (n >= kBeginMax) continue;
         const std::size_t second =
             g + 1 < chain.n ? std::min(chain.groups[g + 1].n, kBeginMax - 1) : 0;
-        if (const std::uint64_t rows = by_digits_[n] & by_second_[second]; rows != 0)
-            try_rows(scan, chain.groups[g].start, chain.groups[g].end(), rows);
+        const std::uint64_t rows =
+            by_digits_[n] & by_second_[second] & by_left_[std::min(left, kBeginMax - 1)];
+        if (rows != 0) try_rows(scan, chain.groups[g].start, chain.groups[g].end(), rows);
     }
     find_behind_letters(scan, chain.groups[0].start);
 }

@@ -46,6 +46,8 @@ class NationalIds {
             (first == 'd' ? by_digits_ : by_letters_)[n] |= std::uint64_t(1) << r;
             for (std::size_t second = 0; second < kBeginMax; ++second)
                 if (may_go_on(shape + n, second)) by_second_[second] |= std::uint64_t(1) << r;
+            for (std::size_t left = digits_of(shape); left < kBeginMax; ++left)
+                by_left_[left] |= std::uint64_t(1) << r;
             for (std::size_t next = 0; next < kNextKinds; ++next)
                 if (shape[n] == '\0' ? next != kLetter
                                      : next == next_of(shape[n] == 'd' ? '0' : shape[n]))
@@ -92,6 +94,14 @@ class NationalIds {
         return rest[n + 1] == 'A' ? digits >= n : digits == n;
     }
 
+    // The digits that a shape asks for before a letter, or a '+', which no chain goes on over.
+    static constexpr std::size_t digits_of(const char* shape) {
+        std::size_t n = 0;
+        for (; *shape && *shape != 'L' && *shape != 'A' && *shape != '+'; ++shape)
+            n += *shape == 'd';
+        return n;
+    }
+
     // "AB 12 34 56 C", "X-1234567-L": with a blank or a hyphen between them letters and digits are
     // no token of their own.
     void find_behind_letters(Scan& scan, std::size_t digits) const;
@@ -100,7 +110,7 @@ class NationalIds {
     void try_rows(Scan& scan, std::size_t start, std::size_t behind, std::uint64_t rows) const;
 
     std::span<const NationalId> rows_;
-    std::array<std::uint64_t, kBeginMax> by_digits_{}, by_letters_{}, by_second_{};
+    std::array<std::uint64_t, kBeginMax> by_digits_{}, by_letters_{}, by_second_{}, by_left_{};
     std::array<std::uint64_t, kNextKinds> by_next_{};
 };
 

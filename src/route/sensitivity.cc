@@ -10,6 +10,7 @@
 #include <cstring>
 #include <set>
 
+#include "base/check.h"
 #include "base/format.h"
 #include "route/byte_kinds.h"
 #include "route/detector.h"
@@ -23,8 +24,13 @@ namespace {
 // How many bytes a separator inside a chain takes at i: one of ' ' - . / ( ) or a no-break space, a
 // thin one, a hyphen that is not '-'; 0 for anything else.
 std::size_t separator_at(std::string_view text, std::size_t i) {
+    static constexpr auto kPlain = [] {
+        std::array<bool, 128> plain{};
+        for (const char c : {' ', '-', '.', '/', '(', ')'}) plain[std::size_t(c)] = true;
+        return plain;
+    }();
     const char c = text[i];
-    if (c == ' ' || c == '-' || c == '.' || c == '/' || c == '(' || c == ')') return 1;
+    if ((unsigned char)c < kPlain.size()) return kPlain[std::size_t(c)] ? 1 : 0;
     if (c == '\xC2' && i + 1 < text.size() && text[i + 1] == '\xA0') return 2;
     if (c == '\xE2' && i + 2 < text.size() && text[i + 1] == '\x80' &&
         (text[i + 2] == '\x89' || text[i + 2] == '\x91' || text[i + 2] == '\x93' ||
@@ -63,10 +69,8 @@ bool Scan::ahead(std::uint8_t group, std::size_t from, std::size_t within) {
     return false;
 }
 
-bool Scan::leads_to(std::uint8_t group, std::size_t place, std::size_t within,
-                    std::span<const std::string_view> leads) const {
-    if (!seen(group, place, within)) return false;
-    const std::size_t from = last_seen(group);
+bool Scan::is_led_to(std::size_t from, std::size_t place,
+                     std::span<const std::string_view> leads) const {
     std::size_t end = place;
     while (end > from && !is_letter(before(end))) --end;
     std::size_t word = end;
@@ -96,16 +100,27 @@ struct Detectors::Tables {
         const Detector* detector;
         std::size_t base;  // its first group's slot
     };
-    std::array<std::vector<Place>, 256> on_mark;
-    std::vector<Place> on_chain, on_token;
+    using Places = std::vector<Place>;
+    std::array<Places, 256> on_mark;
+    // Who is called for a chain of so many digits, a token of so many bytes; the last is for more.
+    static constexpr std::size_t kSizes = 17;
+    std::array<Places, kSizes> on_chain, on_token;
+    static const Places& of_size(const std::array<Places, kSizes>& places, std::size_t size) {
+        return places[std::min(size, kSizes - 1)];
+    }
     UserDetectors user;
 
     Tables() {
         for (std::size_t d = 0; d < detector_table_size; ++d) {
             const Detector& detector = *detector_table[d];
             const Place place{&detector, d * kGroupsPerDetector};
-            if (detector.on_chain) on_chain.push_back(place);
-            if (detector.on_token) on_token.push_back(place);
+            CHECK(detector.chain_digits_min < kSizes && detector.token_bytes_min < kSizes);
+            if (detector.on_chain)
+                for (std::size_t n = detector.chain_digits_min; n < kSizes; ++n)
+                    on_chain[n].push_back(place);
+            if (detector.on_token)
+                for (std::size_t n = detector.token_bytes_min; n < kSizes; ++n)
+                    on_token[n].push_back(place);
             for (const char* m = detector.marks; *m; ++m)
                 on_mark[(unsigned char)*m].push_back(place);
         }
@@ -125,18 +140,40 @@ class Walker {
         std::size_t i = 0;
         kinds_ = ByteKinds::of(text_, 0);
         next_ = ByteKinds::of(text_, ByteKinds::kBytes);
-        for (std::size_t base = 0; i < text_.size();) {
-            i = block(base, i);
+        while (i < text_.size()) {
+            i = block(base_, i);
             if (scan_.full()) return i;
             const std::size_t from = i - i % ByteKinds::kBytes;
-            kinds_ = from == base + ByteKinds::kBytes ? next_ : ByteKinds::of(text_, from);
+            kinds_ = from == base_ + ByteKinds::kBytes ? next_ : ByteKinds::of(text_, from);
             next_ = ByteKinds::of(text_, from + ByteKinds::kBytes);
-            base = from;
+            base_ = from;
         }
         return text_.size();
     }
 
   private:
+    // Where the run of bytes of a kind ends that goes on at i; `bits` and `next` are the kind's in
+    // these 64 bytes and those behind them. Up to 64 bytes it is counted without a branch on its
+    // length, which nobody can guess.
+    std::size_t run_end(std::size_t i, std::uint64_t bits, std::uint64_t next,
+                        bool (*is)(char)) const {
+        if (const std::size_t at = i - base_; at < ByteKinds::kBytes) {
+            const auto n = std::size_t(std::countr_one(bits >> at | next << 1 << (63 - at)));
+            if (n < ByteKinds::kBytes) return i + n;
+        }
+        while (i < text_.size() && is(text_[i])) ++i;
+        return i;
+    }
+    std::size_t digits_end(std::size_t i) const {
+        return run_end(i, kinds_.digits, next_.digits, is_digit);
+    }
+    std::size_t letters_end(std::size_t i) const {
+        return run_end(i, kinds_.letters, next_.letters, is_letter);
+    }
+    std::size_t token_end(std::size_t i) const {
+        return run_end(i, kinds_.letters | kinds_.digits, next_.letters | next_.digits, is_word);
+    }
+
     // The words of these 64 bytes that may be keywords, a bit each; `starts` has one for every
     // word.
     std::uint64_t keywords_among(std::uint64_t starts, std::size_t base) const {
@@ -196,8 +233,7 @@ class Walker {
                                     scan_.enter(entry.slot - entry.group);
                                     detector.on_keyword(scan_, start, end, entry.group);
                                 });
-        std::size_t end = start + 1;
-        while (is_letter(scan_.at(end))) ++end;
+        const std::size_t end = letters_end(start);
         return is_digit(scan_.at(end)) && joins_digits(text_[end - 1]) ? token(start, end) : end;
     }
 
@@ -209,10 +245,9 @@ class Walker {
     }
 
     std::size_t token(std::size_t start, std::size_t i) {
-        while (i < text_.size() && is_word(text_[i])) ++i;
+        i = token_end(i);
         scan_.stand_at(start);
-        for (const auto& [detector, base] : t_.on_token) {
-            if (i - start < detector->token_bytes_min) continue;
+        for (const auto& [detector, base] : t_.of_size(t_.on_token, i - start)) {
             scan_.enter(base);
             detector->on_token(scan_, start, i);
         }
@@ -239,8 +274,9 @@ class Walker {
         std::size_t i = start;
         while (true) {
             const std::size_t from = i;
-            while (i < n && is_digit(text_[i])) ++i;
+            i = digits_end(i);
             chain.groups[chain.n++] = {.start = from, .n = i - from};
+            chain.digits += i - from;
             if (i < n && joins_digits(text_[i])) {
                 chain.glued = true;
                 break;
@@ -255,9 +291,7 @@ class Walker {
             if (next == i || next >= n || !is_digit(text_[next])) break;
             i = next;
         }
-        for (std::size_t g = 0; g < chain.n; ++g) chain.digits += chain.groups[g].n;
-        for (const auto& [detector, base] : t_.on_chain) {
-            if (chain.digits < detector->chain_digits_min) continue;
+        for (const auto& [detector, base] : t_.of_size(t_.on_chain, chain.digits)) {
             scan_.enter(base);
             detector->on_chain(scan_, chain);
         }
@@ -270,6 +304,7 @@ class Walker {
     const T& t_;
     Scan& scan_;
     const std::string_view text_;
+    std::size_t base_ = 0;        // of the 64 bytes that are walked over
     ByteKinds kinds_, next_;      // of the 64 bytes that are walked over, and of those behind them
     Chain chain_;                 // of the groups only the first n are of now
     std::size_t cut_ = kNowhere;  // where a chain goes on, whatever stands before it

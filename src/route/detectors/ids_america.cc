@@ -211,6 +211,7 @@ constexpr std::string_view kLeads[] = {"number", "num", "no", "nr", "nbr", "is",
 
 // Digits of a bank account: 8 to 17 in one group.
 void find_bank_number(Scan& scan, const Chain& chain) {
+    if (!scan.seen(kBank, chain.start(), 40)) return;
     for (std::size_t g = 0; g < chain.n; ++g) {
         const Chain::Group& group = chain.groups[g];
         if (group.n < 8 || group.n > 17 || is_word(scan.at(group.end()))) continue;
@@ -221,6 +222,7 @@ void find_bank_number(Scan& scan, const Chain& chain) {
     }
 }
 
+constexpr std::size_t kLicenseDigitsMin = 5;
 // A state's licence: one to three letters and 4 to 14 digits, or digits with hyphens; always beside
 // "license" and "driver".
 void find_license(Scan& scan, std::size_t start) {
@@ -238,7 +240,7 @@ void find_license(Scan& scan, std::size_t start) {
             break;
         ++end;
     }
-    if (is_word(scan.at(end)) || digits < 5 || digits > 14 || letters > 3) return;
+    if (is_word(scan.at(end)) || digits < kLicenseDigitsMin || digits > 14 || letters > 3) return;
     if (letters > 0 && !is_upper(scan.at(start)) && !is_lower(scan.at(start)) && letters > 1)
         return;
     scan.add(start, end, "us_driver_license", Sensitivity::restricted, 0.65);
@@ -252,7 +254,7 @@ void on_chain(Scan& scan, const Chain& chain) {
 
 void on_token(Scan& scan, std::size_t start, std::size_t end) {
     if (end - start >= NationalIds::kTokenBytesMin) kIds.find(scan, start);
-    if (!is_digit(scan.at(start))) find_license(scan, start);
+    find_license(scan, start);
 }
 
 }  // namespace
@@ -263,6 +265,7 @@ const Detector detector_ids_america = {.name = "ids_america",
                                        .keywords = kKeywords,
                                        .on_chain = on_chain,
                                        .on_token = on_token,
+                                       .chain_digits_min = kLicenseDigitsMin,
                                        .token_bytes_min = 2};
 
 }  // namespace hearth::route

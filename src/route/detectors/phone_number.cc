@@ -236,6 +236,13 @@ bool named_unspaced(const Scan& scan, std::size_t place) {
 }
 
 void on_chain(Scan& scan, const Chain& chain) {
+    // Most chains are decimals, and none of these a number unless "+" or a bracket stands before
+    // it.
+    const std::size_t point = chain.groups[0].end();
+    const char sign = scan.before(chain.start());
+    if (chain.n == 2 && scan.at(point) == '.' && chain.groups[1].start == point + 1 &&
+        sign != '+' && sign != '(')
+        return;
     for (std::size_t g = 0; g < chain.n;) {
         const Shape s = shape_from(scan, chain, g);
         g += s.n;

@@ -18,6 +18,7 @@
 
 #include "route/detector.h"
 #include "route/entropy.h"
+#include "route/word_set.h"
 
 namespace hearth::route {
 namespace {
@@ -104,14 +105,20 @@ constexpr std::uint32_t bits_of(std::string_view text) {
 
 constexpr std::string_view kPasswords[] = {"password", "passwd", "passphrase", "passwort", "pwd"};
 constexpr std::string_view kKeys[] = {
-    "secret",     "token",     "apikey",        "accesskey",  "privatekey", "credential",
-    "accountkey", "authkey",   "authorization", "apitoken",   "clientkey",  "signingkey",
-    "sharedkey",  "masterkey", "encryptionkey", "servicekey", "licensekey", "bearer"};
-constexpr auto kPartBits = [] {
-    std::array<std::uint32_t, std::size(kPasswords) + std::size(kKeys)> bits{};
-    std::size_t n = 0;
-    for (const std::string_view part : kPasswords) bits[n++] = bits_of(part);
-    for (const std::string_view part : kKeys) bits[n++] = bits_of(part);
+    "secret",     "token",         "apikey",        "accesskey",  "privatekey", "credential",
+    "accountkey", "authkey",       "authorization", "clientkey",  "signingkey", "sharedkey",
+    "masterkey",  "encryptionkey", "servicekey",    "licensekey", "bearer"};
+// Each of these words holds one of a few, whose bytes are looked for first.
+constexpr std::string_view kCores[] = {"pass",  "pwd",        "key",           "secret",
+                                       "token", "credential", "authorization", "bearer"};
+constexpr bool holds_a_core(std::string_view word) {
+    return std::ranges::any_of(kCores, [&](std::string_view core) { return word.contains(core); });
+}
+static_assert(std::ranges::all_of(kPasswords, holds_a_core));
+static_assert(std::ranges::all_of(kKeys, holds_a_core));
+constexpr auto kCoreBits = [] {
+    std::array<std::uint32_t, std::size(kCores)> bits{};
+    std::ranges::transform(kCores, bits.begin(), bits_of);
     return bits;
 }();
 
@@ -129,20 +136,22 @@ bool holds_one_of(std::string_view name, std::span<const std::string_view> parts
 }
 
 // How a name ends that tells of a secret without being one's: "token_url", "secretName".
-constexpr std::string_view kAbouts[] = {
+constexpr std::string_view kAboutList[] = {
     "name",   "file",   "path",   "url",     "uri",     "type",    "length",    "size",
     "count",  "ttl",    "expiry", "minutes", "seconds", "header",  "field",     "prefix",
     "format", "method", "policy", "store",   "backend", "hashers", "algorithm", "encryption"};
+constexpr EndingSet kAbouts(kAboutList);
 bool tells_of_one(std::string_view name) {
     return name.contains("tokeniz") ||
-           std::ranges::any_of(kAbouts, [&](std::string_view end) { return name.ends_with(end); });
+           kAbouts.any(name, [&](std::string_view end) { return name.ends_with(end); });
 }
 
 // What a name of at least one byte says.
 Names meaning_of(const Name& of) {
     const std::string_view name = of.text();
+    if (name == "key" || name == "auth" || name == "creds" || name == "pat") return Names::key;
     bool may_hold = false;
-    for (const std::uint32_t part : kPartBits) may_hold |= (part & ~of.bits) == 0;
+    for (const std::uint32_t core : kCoreBits) may_hold |= (core & ~of.bits) == 0;
     if (may_hold && holds_one_of(name, kPasswords))
         return tells_of_one(name) ? Names::nothing : Names::password;
     if (may_hold && holds_one_of(name, kKeys)) {
@@ -152,7 +161,6 @@ Names meaning_of(const Name& of) {
     if (name.ends_with("pw") && !of.last_alone) return Names::password;
     if (name.ends_with("pass") && !name.ends_with("bypass") && !name.ends_with("compass"))
         return Names::password;
-    if (name == "key" || name == "auth" || name == "creds" || name == "pat") return Names::key;
     if (name.ends_with("key") || name.ends_with("auth"))
         for (const std::string_view provider : kProviders)
             if (name.contains(provider)) return Names::key;
@@ -288,11 +296,9 @@ bool is_told_password(std::string_view value) {
            ((kinds.lowers > 0 && kinds.uppers > 0) || (sign && kinds.lowers + kinds.uppers > 0));
 }
 
-// The value behind `at`: the sign itself, blanks, a quote, "Bearer". A key's has an equals sign at
-// its end only: "key=key=key=" is not walked over from every sign of it.
 struct Value {
     std::size_t start = 0, end = 0;
-    bool quoted = false;
+    char quote = '\0';  // that stands around it, if any does
 };
 constexpr auto ends_of(std::string_view text) {
     std::array<bool, 256> ends{};
@@ -301,27 +307,56 @@ constexpr auto ends_of(std::string_view text) {
 }
 constexpr auto kLineEnds = ends_of(std::string_view("\0\n\r", 3));
 constexpr auto kPlainEnds = ends_of(std::string_view("\0\n\r \t,;\"')<([{&", 15));
-Value value_after(const Scan& scan, std::size_t at, std::size_t n_max, bool key) {
+
+// Where the value behind `at` begins: behind the sign itself, blanks, a quote, "Bearer".
+Value value_begin(const Scan& scan, std::size_t at) {
     std::size_t i = at + 1;
     for (int k = 0; k < 4 && (scan.at(i) == ' ' || scan.at(i) == '=' || scan.at(i) == '>' ||
                               scan.at(i) == '\t');
          ++k)
         ++i;
-    const char quote = scan.at(i);
-    const bool quoted = quote == '"' || quote == '\'' || quote == '`';
-    if (quoted) ++i;
-    static constexpr std::string_view kSchemes[] = {"bearer ", "basic ", "token "};
-    for (const std::string_view word : kSchemes)
-        if (scan.is_here(i, word)) i += word.size();
-    std::size_t end = i;
-    if (quoted)
-        while (end - i < n_max && !kLineEnds[(unsigned char)scan.at(end)] && scan.at(end) != quote)
-            ++end;
+    char quote = scan.at(i);
+    if (quote == '"' || quote == '\'' || quote == '`')
+        ++i;
     else
-        while (end - i < n_max && !kPlainEnds[(unsigned char)scan.at(end)] &&
-               !(key && scan.at(end) == '=' && is_word(scan.at(end + 1))))
-            ++end;
-    return {i, end, quoted};
+        quote = '\0';
+    static constexpr std::string_view kSchemes[] = {"bearer ", "basic ", "token "};
+    if (is_alpha(scan.at(i)))
+        for (const std::string_view word : kSchemes)
+            if (scan.is_here(i, word)) i += word.size();
+    return {i, i, quote};
+}
+
+// A number, or fewer bytes than any secret has: most values are, and then their names need not be
+// read.
+bool holds_none(const Scan& scan, const Value& value) {
+    constexpr std::size_t kPlainMin = 8, kQuotedMin = 6, kDigitsMax = 24;
+    std::size_t i = value.start;
+    if (value.quote != '\0') {
+        for (; i < value.start + kQuotedMin; ++i)
+            if (scan.at(i) == value.quote || kLineEnds[(unsigned char)scan.at(i)]) return true;
+        return false;
+    }
+    const auto ended = [&] { return kPlainEnds[(unsigned char)scan.at(i)]; };
+    while (i - value.start < kDigitsMax && (is_digit(scan.at(i)) || scan.at(i) == '.')) ++i;
+    if (ended()) return true;
+    for (; i < value.start + kPlainMin; ++i)
+        if (ended()) return true;
+    return false;
+}
+
+// The whole value. A key's has an equals sign at its end only: "key=key=key=" is not walked over
+// from every sign of it.
+Value value_of(const Scan& scan, Value value, std::size_t n_max, bool key) {
+    const bool quoted = value.quote != '\0';
+    const auto& ends = quoted ? kLineEnds : kPlainEnds;
+    const std::size_t stop = std::min(scan.text.size(), value.start + n_max);
+    for (; value.end < stop; ++value.end) {
+        const char c = scan.text[value.end];
+        if (ends[(unsigned char)c] || c == value.quote) break;
+        if (c == '=' && key && !quoted && is_word(scan.at(value.end + 1))) break;
+    }
+    return value;
 }
 
 void assigned(Scan& scan, std::size_t at) {
@@ -329,17 +364,19 @@ void assigned(Scan& scan, std::size_t at) {
     if (next == '\n' || next == '\0' || next == '/' || left == '=' || left == '!' || left == '<')
         return;
     if (scan.at(at) == '=' && next == '=') return;
+    Value value = value_begin(scan, at);
+    if (holds_none(scan, value)) return;
     const Name before = name_before(scan, at);
     const std::string_view name = before.text();
     if (name.size() < 2) return;
     const Names names = meaning_of(before);
     if (names == Names::nothing) return;
     const bool password = names == Names::password;
-    Value value =
-        value_after(scan, at, password ? kPasswordBytesMax + 1 : kValueBytesMax, !password);
+    value = value_of(scan, value, password ? kPasswordBytesMax + 1 : kValueBytesMax, !password);
+    const bool quoted = value.quote != '\0';
     const char stop = scan.at(value.end);
-    if (!value.quoted && (stop == '(' || stop == '[' || stop == '{' || stop == '<')) return;
-    while (!value.quoted && value.end > value.start &&
+    if (!quoted && (stop == '(' || stop == '[' || stop == '{' || stop == '<')) return;
+    while (!quoted && value.end > value.start &&
            (scan.at(value.end - 1) == '.' || scan.at(value.end - 1) == ':'))
         --value.end;
     const std::string_view text = scan.text.substr(value.start, value.end - value.start);
@@ -347,17 +384,16 @@ void assigned(Scan& scan, std::size_t at) {
     if (std::string_view("$%{<").contains(text[0]) || text.contains("${") || text.contains("{{"))
         return;
     if (password) {
-        if (text.contains(' ') || !is_password_value(text, value.quoted) || is_placeholder(text))
-            return;
+        if (text.contains(' ') || !is_password_value(text, quoted) || is_placeholder(text)) return;
         return scan.add(value.start, value.end, "secret_password", Sensitivity::restricted, 0.8);
     }
-    if (names == Names::secret && !is_key_value(text, value.quoted)) {
+    if (names == Names::secret && !is_key_value(text, quoted)) {
         if (!text.contains(' ') && text.size() >= 8 && is_told_password(text) &&
             all_of(text, kPlainPasswordBytes) && !is_placeholder(text))
             scan.add(value.start, value.end, "secret_password", Sensitivity::restricted, 0.7);
         return;
     }
-    if (!is_key_value(text, value.quoted) || is_placeholder(text)) return;
+    if (!is_key_value(text, quoted) || is_placeholder(text)) return;
     if (names == Names::provider &&
         (text.size() < 20 || text.find_first_of("/.:+=~") != text.npos ||
          text.find_first_not_of("0123456789abcdef-") == text.npos))
@@ -393,11 +429,18 @@ void connection(Scan& scan, std::size_t colon) {
     scan.add(middle + 1, i, "secret_connection_string", Sensitivity::restricted, 0.85);
 }
 
+constexpr auto kUserBytes = [] {
+    std::array<bool, 256> bytes = bytes_of("_.-@");
+    for (std::size_t c = 0x80; c < bytes.size(); ++c) bytes[c] = true;
+    return bytes;
+}();
+
 // -u user:password, --user "user:password"; true where it is one.
 bool of_an_option(Scan& scan, std::size_t colon) {
-    const auto in_user = [](char c) { return is_word(c) || c == '.' || c == '-' || c == '@'; };
     std::size_t user = colon;
-    while (user > 0 && colon - user < kNameBytesMax && in_user(scan.at(user - 1))) --user;
+    while (user > 0 && colon - user < kNameBytesMax &&
+           kUserBytes[(unsigned char)scan.text[user - 1]])
+        --user;
     std::size_t option = user;
     if (scan.before(option) == '"' || scan.before(option) == '\'') --option;
     if (user == colon || (scan.before(option) != ' ' && scan.before(option) != '=')) return false;

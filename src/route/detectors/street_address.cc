@@ -328,12 +328,12 @@ std::size_t number_sign(const Scan& scan, std::size_t number) {
     if (scan.before(end) == ' ') --end;
     if (scan.before(end) != ':' && scan.before(end) != '.') return 0;
     --end;
+    if (!letter(scan.before(end))) return 0;
     std::size_t start = end;
     while (start > 0 && end - start < 8 && letter(scan.at(start - 1))) --start;
     const Folded word(scan, {start, end});
-    for (const std::string_view sign : {"no", "nr", "nro", "num", "č", "д", "буд"})
-        if (word == sign) return start;
-    return 0;
+    static constexpr std::string_view kSigns[] = {"no", "nr", "nro", "num", "č", "д", "буд"};
+    return std::ranges::any_of(kSigns, [&](auto sign) { return word == sign; }) ? start : 0;
 }
 
 // A street's name in front of its number, as far as it was read.
@@ -494,6 +494,18 @@ bool eastern(Scan& scan, std::size_t number, std::size_t end) {
     return true;
 }
 
+// Letters end before a number, over a blank and a sign of "No: 56" or "Paulista, 1578"; or may
+// begin behind it. Numbers of data have neither, and are done here.
+bool word_ends_before(const Scan& scan, std::size_t number) {
+    std::size_t i = number;
+    if (scan.before(i) == ' ') --i;
+    if (scan.before(i) == ',' || scan.before(i) == ':' || scan.before(i) == '.') --i;
+    return letter(scan.before(i)) || scan.before(i) == '-';
+}
+bool word_may_begin(const Scan& scan, std::size_t end) {
+    return scan.at(end) == ' ' || (scan.at(end) == ',' && !is_digit(scan.at(end + 2)));
+}
+
 void on_chain(Scan& scan, const Chain& chain) {
     const Chain::Group& first = chain.groups[0];
     const Chain::Group& last = chain.groups[chain.n - 1];
@@ -514,7 +526,11 @@ void on_chain(Scan& scan, const Chain& chain) {
     if (scan.seen(kZip, first.start, 12) && postcode_at(scan, first.start))
         return scan.add(first.start, postcode_at(scan, first.start), "zip_code",
                         Sensitivity::internal, 0.7);
-    if (first.n <= 5 && street_then_number(scan, first, chain.n == 1 ? end : first.end())) return;
+    const bool behind_word = word_ends_before(scan, first.start);
+    if (!behind_word && !word_may_begin(scan, end)) return;
+    if (behind_word && first.n <= 5 &&
+        street_then_number(scan, first, chain.n == 1 ? end : first.end()))
+        return;
     if (last.n <= 6 && number_then_street(scan, last, chain.n == 1 ? end : last.end(),
                                           chain.n > 1 && first.n <= 6 ? first.start : last.start))
         return;
