@@ -66,6 +66,7 @@ class Broker {
     void stop_all();
     bool on_control();
     void on_request(RequestMessage request, Fd local);
+    void make_room();
     void route_request(Entry& entry, const Destination& destination, bool full);
     void on_checkpoint(const CheckpointMessage& message);
     bool say_receipt(Entry& entry, ReceiptMessage message);
@@ -244,6 +245,7 @@ void Broker::on_request(RequestMessage request, Fd local) {
     ssl_ctx_st* tls = nullptr;
     if (rule != nullptr && destination.tls)
         if (const auto& context = contexts_.at(rule->ca_file)) tls = context->get();
+    make_room();
     const bool full = relays_.size() >= kConnectionsMax;
     ::fcntl(local.get(), F_SETFL, O_NONBLOCK);
     Entry& entry = relays_[id];
@@ -251,6 +253,19 @@ void Broker::on_request(RequestMessage request, Fd local) {
     entry.rule = rule;
     route_request(entry, destination, full);
     settle(id);
+}
+
+// Where all places are taken, the relay that has lingered longest ends now.
+void Broker::make_room() {
+    if (relays_.size() < kConnectionsMax) return;
+    const auto rank = [](const auto& item) {
+        const Relay& relay = *item.second.relay;
+        return relay.lingers() ? relay.deadline_ns() : INT64_MAX;
+    };
+    const auto oldest = std::ranges::min_element(relays_, {}, rank);
+    if (!oldest->second.relay->lingers()) return;
+    oldest->second.relay->stop();
+    settle(oldest->first);
 }
 
 // The first step of a relay: refused, resolved, or sent to the resolver. Counted before anything.

@@ -131,9 +131,9 @@ Result<std::uint64_t> ProcessDoor::enter(Receipt receipt, std::shared_ptr<Answer
         error = {.kind = ErrorKind::cancelled, .message = kShut};
     else if (gone_)
         error = {.kind = ErrorKind::upstream_failed, .message = kBrokerGone};
-    else if (pending_.size() >= kConnectionsMax)
+    else if (pending_.size() >= kPendingMax)
         error = {.kind = ErrorKind::overloaded,
-                 .message = format("{} upstream connections are open already", kConnectionsMax)};
+                 .message = format("{} upstream connections wait for their receipts", kPendingMax)};
     if (!error.message.empty()) {
         receipt.outcome = "refused: " + error.message;
         receipt.closed_wall_ns = receipt.opened_wall_ns;

@@ -18,6 +18,9 @@ inline constexpr std::size_t kTextBytesMax = 1024;  // one sentence for a person
 // Open connections through the broker. An upstream allows a client far fewer; each costs two
 // descriptors and two buffers here.
 inline constexpr std::size_t kConnectionsMax = 256;
+// Requests without their receipt: as many again are closed already while their receipts are on the
+// way, or while the broker has not ended them yet.
+inline constexpr std::size_t kPendingMax = 2 * kConnectionsMax;
 // Per direction and connection. Two TLS records (16 KiB each): more only adds latency.
 inline constexpr std::size_t kRelayBytes = 32u << 10;
 // getaddrinfo cannot be cancelled: a dead name server holds a thread for its whole timeout (10 s
@@ -30,7 +33,7 @@ inline constexpr std::int64_t kAttemptMsMin = 3'500;
 inline constexpr std::int64_t kDrainMs = 10'000;
 // After the program has closed, the rest of an answer gets so long to arrive, the server's end with
 // it: the round trip of a far server, thrice. A server that sends more than an answer's last words
-// is still at work, and is cut off.
+// is still at work, and is cut off; so is the oldest one where all connections are taken.
 inline constexpr std::int64_t kLingerMs = 1'000;
 inline constexpr std::size_t kLingerBytes = 64u << 10;
 inline constexpr std::int64_t kConnectTimeoutMsMax = 120'000;

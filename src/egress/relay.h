@@ -62,6 +62,7 @@ class Relay {
     int local_fd() const { return local_.get(); }
     int remote_fd() const { return remote_.get(); }
     const RequestMessage& request() const { return request_; }
+    bool lingers() const { return state_ == State::lingering; }
     bool done() const { return state_ == State::done; }
     std::optional<AnswerMessage> take_answer() { return std::exchange(answer_, std::nullopt); }
     std::optional<ReceiptMessage> take_receipt() { return std::exchange(receipt_, std::nullopt); }

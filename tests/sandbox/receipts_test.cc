@@ -127,6 +127,32 @@ TEST_F(SignedReceipts, a_server_that_never_ends_is_waited_for_no_longer_than_the
     EXPECT_GE(all[0].closed_wall_ns - all[0].opened_wall_ns, kLingerMs * kNsPerMs);
 }
 
+TEST_F(SignedReceipts, connections_that_were_closed_make_room_for_new_ones) {
+    Listener quiet{2 * int(kConnectionsMax)};  // it never answers, never closes
+    open({rule_for(plain(quiet.port))});
+    const auto connect = [&](std::vector<Fd>& to) {
+        auto made = door->connect(PermitMint::make(plain(quiet.port)), kPatientMs);
+        if (made) to.push_back(std::move(made->fd));
+        return made ? "" : made.error().message;
+    };
+    std::vector<Fd> first, second;
+    for (std::size_t i = 0; i < kConnectionsMax; ++i) ASSERT_EQ(connect(first), "") << i;
+    EXPECT_NE(connect(second).find("256 upstream connections are open"), std::string::npos);
+    EXPECT_EQ(receipts.wait(1).size(), 1u) << "of the refused one: those that are open stay";
+    first.clear();
+    for (std::size_t i = 0; i < kConnectionsMax; ++i) ASSERT_EQ(connect(second), "") << i;
+    EXPECT_NE(connect(first).find("256 upstream connections are open"), std::string::npos);
+    second.clear();
+    const auto all = receipts.wait(2 * kConnectionsMax + 2);
+    ASSERT_EQ(all.size(), 2 * kConnectionsMax + 2);
+    std::size_t n_closed = 0;
+    for (const Receipt& r : all) {
+        EXPECT_TRUE(audit::verify_receipt(r, door->public_key()));
+        n_closed += r.outcome == "closed";
+    }
+    EXPECT_EQ(n_closed, 2 * kConnectionsMax);
+}
+
 TEST_F(SignedReceipts, a_server_that_goes_on_after_the_end_is_cut_off) {
     const Fd peer = closed_by_the_program();
     // Many times what the sockets' buffers hold: it ends because the other side refuses it.
