@@ -11,6 +11,7 @@ Status open_gate(const Context& context, OwnedHouse& owned) {
     if (auto snapshot = owned.keys->current(); !snapshot) return fail(snapshot.error());
     HEARTH_TRY(owned.quota, serve::Quota::open(owned.keys->usage_path()));
     owned.gate = std::make_unique<serve::Gate>(*owned.keys, *owned.quota);
+    owned.house->keys = owned.keys.get();
     const auto tell = [&journal = *owned.journal](journal::EventRecord event) {
         journal.append(std::move(event));
     };

@@ -239,6 +239,10 @@ void Exchange::start() {
     left_machine_ = left_machine_ || leaves();
     if (house_.ledger && !leaves()) computing_ = house_.ledger->meter().begin();
     (*backend)->start(std::move(job));
+    // Its key may have ended since it was let in, and been forgotten before the engine had this
+    // request. From here on the server's tick sees it.
+    const std::string& key = caller_.key_id;
+    if (house_.keys && !key.empty() && house_.keys->has_ended(key)) house_.places.forget(key);
 }
 
 // The prompt of a local place: the counted one is that of the candidate, and another model has

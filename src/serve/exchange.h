@@ -30,6 +30,7 @@
 #include "serve/body.h"
 #include "serve/caller.h"
 #include "serve/inspector.h"
+#include "serve/keys.h"
 #include "serve/limits.h"
 #include "serve/metrics.h"
 #include "serve/places.h"
@@ -53,6 +54,7 @@ struct House {
     Inspector* inspector = nullptr;
     journal::Ledger* ledger = nullptr;  // null: only what others are paid is recorded
     KeptContent content = {};           // what is kept of prompts and answers; nothing
+    KeyStore* keys = nullptr;           // null: no key ends while its request is under way
 };
 
 // What was decided and from what: everything needed to explain or replay it.

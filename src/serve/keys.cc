@@ -186,6 +186,14 @@ Result<std::shared_ptr<const KeySnapshot>> KeyStore::current() {
     return snapshot_;
 }
 
+bool KeyStore::has_ended(const std::string& id) {
+    const auto now = current();
+    if (!now) return false;
+    const auto found = (*now)->by_id.find(id);
+    return found == (*now)->by_id.end() ||
+           state_of((*now)->file.keys[found->second], now_s()) != KeyState::active;
+}
+
 Result<std::shared_ptr<const KeySnapshot>> KeyStore::load() const {
     auto snapshot = std::make_shared<KeySnapshot>();
     auto text = read_private(path(), kKeysFileBytesMax);

@@ -55,6 +55,8 @@ class KeyStore {
 
     // Errors: what is wrong with the file, or who else can read it. Then nobody may be let in.
     Result<std::shared_ptr<const KeySnapshot>> current();
+    // It was revoked, has expired, or is not in the file any more. False while nobody can say.
+    bool has_ended(const std::string& id);
 
     // Changes; each is on disk when it returns. Errors: invalid_request, not_found, overloaded
     // where another process holds the lock for too long.

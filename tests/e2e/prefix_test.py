@@ -3,7 +3,7 @@ import json
 import time
 import unittest
 
-from house import HouseTest, ask
+from house import HouseTest, ask, request_bytes
 from keys_test import bearer
 
 DESK = ("You are the help desk of a small library. Answer in one short sentence. Be polite, never guess, and send people "
@@ -116,6 +116,25 @@ class Prefixes(HouseTest):
         self.assertEqual(self.hearth("keys", "revoke", id_ann).returncode, 0)
         server.wait_for(lambda m: m["hearth_kv_blocks_remembered"] == n_blocks, "Ann's blocks go", watcher)
         self.assertEqual(self.cached(server, ben)[1], self.whole(n_prompt))
+
+    def test_a_request_that_was_let_in_before_its_key_ended_leaves_nothing(self):
+        ann, id_ann = self.key()
+        watcher = bearer(self.key("--role", "operator")[0])
+        server = self.serve()
+        self.cached(server, ann)
+        late = request_bytes("POST", "/v1/chat/completions", ask(DESK, max_tokens=4), bearer(ann))
+        with server.connect() as wire:
+            wire.send(late[:-1])
+            server.wait_for(lambda m: m["hearth_open_requests"] == 1, "it is let in", watcher)
+            self.assertEqual(self.hearth("keys", "revoke", id_ann).returncode, 0)
+            server.wait_for(lambda m: m["hearth_kv_blocks_remembered"] == 0, "Ann's blocks go", watcher)
+            wire.send(late[-1:])
+            answer = wire.response()
+        self.assertEqual(answer.status, 200, answer.body)
+        self.assertEqual(answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+        self.assertGreater(answer.json()["usage"]["prompt_tokens"], 16)
+        time.sleep(0.1)
+        self.assertEqual(server.metrics(watcher)["hearth_kv_blocks_remembered"], 0)
 
     def test_what_nobody_used_for_a_time_is_forgotten(self):
         server = self.serve("--prefix-idle-s", "1")
