@@ -4,7 +4,8 @@
 // Keys and values of a token depend on every token before it, so a block is named by a chain: its
 // own tokens, the entry of the block before it, and whom it belongs to. Numbers of entries are
 // never used twice: what followed a forgotten block is found by nobody. A hash only finds
-// candidates; a hit compares number, owner and every token.
+// candidates; a hit compares number, owner and every token. Its factors are drawn anew for each
+// index: whoever chooses tokens does not choose buckets.
 //
 // Blocks that remember and are held by nobody rest, in the order in which they began to. A sequence
 // gives its last block back first, so that a chain is forgotten from its end.
@@ -14,6 +15,7 @@
 //             (2) a block that rests has an entry.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -46,6 +48,9 @@ class PrefixIndex {
     // Its entry is gone, and its rest over. Requires: it has one.
     void drop(BlockId block);
 
+    // Where its candidates are. (Tests ask.)
+    std::size_t bucket_of(EntryId parent, OwnerId owner, std::span<const TokenId> tokens) const;
+
     std::int64_t n_resting() const { return n_resting_; }
     bool rests(BlockId block) const { return at(block).newer != kAwake; }
     void rest(BlockId block, std::int64_t now_ns);  // Requires: it has an entry and is awake
@@ -66,8 +71,8 @@ class PrefixIndex {
     const Entry& at(BlockId block) const { return entries_[std::size_t(block.value)]; }
     Entry& at(BlockId block) { return entries_[std::size_t(block.value)]; }
     std::span<const TokenId> tokens_of(BlockId block) const;
-    std::size_t bucket_of(EntryId parent, OwnerId owner, std::span<const TokenId> tokens) const;
 
+    std::array<std::uint64_t, model::kBlockTokens + 5> factors_;  // two ids, the tokens, and 1
     std::vector<Entry> entries_;         // of each block
     std::vector<TokenId> tokens_;        // [n_blocks, kBlockTokens]
     std::vector<std::int32_t> buckets_;  // first block of each; a power of two
