@@ -48,6 +48,9 @@ inline constexpr std::int64_t kKeysLockWaitMs = 10'000;
 // is in use.
 inline constexpr std::int64_t kUsageLockWaitMs = 2'000;
 inline constexpr std::int64_t kUsageLockLookMs = 1;
+// Who lists usage reads a line that is not whole so often, a millisecond apart: one that is being
+// written is whole within microseconds, a damaged one stays so.
+inline constexpr int kUsageReadsMax = 10;
 // Output tokens that are booked for an answer whose length nobody stated: more than most have. The
 // rest of a longer one is booked when it has ended.
 inline constexpr std::int64_t kAssumedOutputTokens = 1024;

@@ -36,10 +36,25 @@ constexpr std::array kMembers{Member{"day", &KeyUsage::day},
                               Member{"tokens_month", &KeyUsage::tokens_month},
                               Member{"microusd_month", &KeyUsage::microusd_month},
                               Member{"last_used_s", &KeyUsage::last_used_s}};
-// The longest line: braces, the key, and nine numbers of 19 digits with their names.
-static_assert(kKeyIdBytes + 9 * (19 + 22) + 32 < UsageFile::kLineBytes);
+// A line begins with this, eight hex digits, quote and comma.
+constexpr std::string_view kCheckHead = "{\"check\":\"";
+constexpr std::size_t kCheckBytes = kCheckHead.size() + 8 + 2;
+// The longest line: the check, the key, nine numbers of 19 digits with their names, braces.
+static_assert(kCheckBytes + kKeyIdBytes + 9 * (19 + 22) + 32 < UsageFile::kLineBytes);
 
 constexpr std::size_t kFileBytesMax = std::size_t(kKeysMax) * UsageFile::kLineBytes;
+
+// Of what follows it, up to the last brace.
+std::string check_of(std::string_view rest) {
+    const std::string digest = sha256_hex(rest.substr(0, rest.rfind('}') + 1));
+    return format("{}{}\",", kCheckHead, digest.substr(0, 8));
+}
+
+// What has no check was not written by us.
+bool is_torn(std::string_view line) {
+    return line.starts_with(kCheckHead) &&
+           (line.size() < kCheckBytes || !line.starts_with(check_of(line.substr(kCheckBytes))));
+}
 
 // What is there from an offset on, at most so many bytes. Nothing: errno says why.
 std::optional<std::string> read_from(const Fd& fd, std::size_t offset, std::size_t n_max) {
@@ -59,10 +74,10 @@ std::optional<std::string> read_from(const Fd& fd, std::size_t offset, std::size
 
 // 0 or an errno; EWOULDBLOCK after the wait. Waits are slept in turns, the first ones as short as
 // another's work on a line.
-int lock_within(int fd, int kind, std::int64_t wait_ms) {
+int lock_within(int fd, std::int64_t wait_ms) {
     constexpr std::int64_t kTurnUsMax = 1000;
     std::int64_t turn_us = 10;
-    for (std::int64_t waited_us = 0; ::flock(fd, kind | LOCK_NB) != 0; waited_us += turn_us) {
+    for (std::int64_t waited_us = 0; ::flock(fd, LOCK_EX | LOCK_NB) != 0; waited_us += turn_us) {
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK || waited_us >= wait_ms * 1000) return errno;
         turn_us = std::min(2 * turn_us, kTurnUsMax);
@@ -89,13 +104,15 @@ std::string usage_line(const KeyUsage& usage) {
     JsonWriter out;
     out.begin_object().field("key", usage.key_id);
     for (const Member& member : kMembers) out.field(member.name, usage.*member.value);
-    std::string line = out.end_object().take();
+    std::string line = out.end_object().take().substr(1);
+    line = check_of(line) + line;
     CHECK(line.size() < UsageFile::kLineBytes);
     line.resize(UsageFile::kLineBytes - 1, ' ');
     return line + '\n';
 }
 
 KeyUsage parse_usage_line(std::string_view line) {
+    if (is_torn(line)) return {};
     const auto json = parse_json(line, {.depth = 2, .keys_per_object = 32, .nodes = 64});
     if (!json || !json->is_object()) return {};
     const auto key = json->find("key");
@@ -123,14 +140,21 @@ std::vector<KeyUsage> parse_usage(std::string_view bytes) {
     return lines;
 }
 
-// A list is shown even where the lock is not to be had: at worst one line is half old.
+// Without the lock: whoever stops this process must not stop all that count. A line that came half
+// old and half new does not match its check, and is read again a moment later.
 std::vector<KeyUsage> read_usage(const std::string& path) {
     const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (!fd) return {};
-    (void)lock_within(fd.get(), LOCK_SH, kUsageLockWaitMs);
-    const auto bytes = read_from(fd, 0, kFileBytesMax);
-    (void)::flock(fd.get(), LOCK_UN);
-    return parse_usage(bytes.value_or(""));
+    std::vector<KeyUsage> lines = parse_usage(read_from(fd, 0, kFileBytesMax).value_or(""));
+    const auto is_damaged = [](const KeyUsage& usage) { return usage.key_id.empty(); };
+    for (int n = 1; n < kUsageReadsMax && std::ranges::any_of(lines, is_damaged); ++n) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        for (std::size_t at = 0; at < lines.size(); ++at)
+            if (is_damaged(lines[at]))
+                lines[at] = parse_usage_line(
+                    read_from(fd, at * UsageFile::kLineBytes, UsageFile::kLineBytes).value_or(""));
+    }
+    return lines;
 }
 
 Result<UsageFile> UsageFile::open(const std::string& path) {
@@ -153,8 +177,7 @@ Result<UsageFile> UsageFile::open(const std::string& path) {
 }
 
 bool UsageFile::lock() {
-    const int error =
-        lock_within(fd_.get(), LOCK_EX, is_stuck_ ? kUsageLockLookMs : kUsageLockWaitMs);
+    const int error = lock_within(fd_.get(), is_stuck_ ? kUsageLockLookMs : kUsageLockWaitMs);
     if (error == 0 && is_stuck_) log_info("usage_lock_free", {{"file", path_}});
     if (error != 0 && !is_stuck_) {
         const char* const why =

@@ -5,7 +5,8 @@
 // The file is the truth. Whoever changes a line locks the file (flock(2), a few microseconds),
 // reads the line, and writes it changed. A line is one pwrite(2) inside one page: after the end of
 // a process it is the old one or the new one, and the lock ended with the process. It is not
-// synced: power loss costs what the kernel had not written yet.
+// synced: power loss costs what the kernel had not written yet. Who reads at the same moment may
+// get half of each; a check in the line tells.
 //
 // A process that was stopped while it held the lock (SIGSTOP, a debugger) keeps it. One call waits
 // kUsageLockWaitMs for it; those after it wait kUsageLockLookMs each, until one of them gets it.
@@ -59,7 +60,7 @@ class UsageFile {
     bool lock();
     void unlock();
 
-    // Requires of all below: the lock. Without it a line may be read half old and half new.
+    // Requires of all below: the lock.
     //
     // Lines that nobody has been told of: all at first, later those that other processes added, and
     // damaged ones that became whole. A damaged one is left out, with a line in the log, once.
@@ -80,7 +81,8 @@ class UsageFile {
     bool is_stuck_ = false, read_failed_ = false, write_failed_ = false;
 };
 
-// What the file says, for who counts nothing. A file that is not there says nothing.
+// What the file says, for who counts nothing: it takes no lock. A file that is not there says
+// nothing.
 std::vector<KeyUsage> read_usage(const std::string& path);
 // Hostile bytes to lines; the position of a damaged one holds an empty key_id.
 std::vector<KeyUsage> parse_usage(std::string_view bytes);

@@ -316,7 +316,7 @@ TEST(SharedQuota, while_a_stopped_process_holds_the_lock_nothing_leaves_and_loca
     EXPECT_FALSE(big->reserve(r, again, 0));
     EXPECT_LT(std::chrono::steady_clock::now() - later,
               std::chrono::milliseconds(kUsageLockWaitMs / 2));
-    const std::vector<KeyUsage> lines = rig.lines();  // waits, and shows what is there
+    const std::vector<KeyUsage> lines = rig.lines();
     ASSERT_EQ(lines.size(), 1u);
     EXPECT_EQ(lines[0].tokens_day, 100);
     stopped.reset();
@@ -336,6 +336,48 @@ TEST(SharedQuota, while_a_stopped_process_holds_the_lock_nothing_leaves_and_loca
     EXPECT_EQ(a->usage("hk-bbbbbbbb").tokens_day, 7);
     use(*a, "hk-bbbbbbbb", 1);
     EXPECT_EQ(b->usage("hk-bbbbbbbb").tokens_day, 8);
+}
+
+TEST(SharedQuota, who_lists_waits_for_nobody_and_is_waited_for_by_nobody) {
+    Rig rig;
+    const auto a = rig.open();
+    use(*a, kKey, 100);
+    const Fd stopped = rig.hold();
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_EQ(rig.lines().size(), 1u);
+    EXPECT_EQ(rig.lines()[0].tokens_day, 100);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin,
+              std::chrono::milliseconds(kUsageLockWaitMs / 2));
+}
+
+TEST(SharedQuota, a_line_that_is_read_while_it_is_written_is_the_old_or_the_new_one) {
+    Rig rig;
+    ASSERT_TRUE(rig.open());
+    const auto text = [](std::int64_t n) {
+        return usage_line({.key_id = kKey, .tokens_day = n, .tokens_month = n});
+    };
+    const std::size_t half = text(1).find("\"tokens_month\"");
+    rig.scribble(0, text(1));
+    std::atomic<bool> is_over = false;
+    std::thread writer([&] {
+        for (std::int64_t n = 2; !is_over; n = 3 - n) {
+            rig.scribble(0, text(n).substr(0, half));
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+            rig.scribble(half, text(n).substr(half));
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+        }
+    });
+    int n_whole = 0;
+    for (int i = 0; i < 200; ++i) {
+        const std::vector<KeyUsage> lines = rig.lines();
+        ASSERT_EQ(lines.size(), 1u);
+        if (lines[0].key_id.empty()) continue;  // torn ten times in a row
+        ++n_whole;
+        EXPECT_EQ(lines[0].tokens_day, lines[0].tokens_month);
+    }
+    is_over = true;
+    writer.join();
+    EXPECT_GT(n_whole, 100);
 }
 
 TEST(SharedQuota, a_day_that_another_server_began_is_not_begun_again) {

@@ -415,5 +415,18 @@ TEST(UsageFile, lines_with_hostile_numbers_are_left_out) {
     for (std::size_t i = 1; i < lines.size(); ++i) EXPECT_TRUE(lines[i].key_id.empty()) << i;
 }
 
+TEST(UsageFile, a_changed_byte_shows_and_a_line_without_a_check_is_read) {
+    const KeyUsage usage{.key_id = kKey, .tokens_day = 12, .tokens_month = 345};
+    const std::string line = usage_line(usage);
+    EXPECT_EQ(parse_usage_line(line), usage);
+    const std::size_t check = line.find(':') + 2;
+    for (std::size_t i = check; i <= line.rfind('}'); ++i) {
+        std::string changed = line;
+        changed[i] ^= 1;
+        EXPECT_TRUE(parse_usage_line(changed).key_id.empty()) << changed;
+    }
+    EXPECT_EQ(parse_usage_line("{" + line.substr(line.find("\"key\""))), usage);
+}
+
 }  // namespace
 }  // namespace hearth::serve
