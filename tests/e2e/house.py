@@ -266,18 +266,23 @@ TALKATIVE = {"messages": [{"role": "user", "content": "}{" * 60}], "temperature"
 LONG = {**TALKATIVE, "n": 16}
 
 
+def read_proc(name):
+    """A file of /proc; empty where its thread or process has just ended."""
+    try:
+        with open(f"/proc/{name}") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def children_of(pid):
     """The tasks that a running hearth started itself again for, and their process ids."""
     out = {}
     for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                children = file.read()
-        except FileNotFoundError:  # a thread that has just ended; it started no process
-            continue
-        for child in children.split():
-            with open(f"/proc/{child}/cmdline") as line:
-                out[line.read().split("\0")[1]] = int(child)
+        for child in read_proc(f"{pid}/task/{task}/children").split():
+            words = read_proc(f"{child}/cmdline").split("\0")
+            if len(words) > 1:  # a process that has ended and was not waited for has none
+                out[words[1]] = int(child)
     return out
 
 
