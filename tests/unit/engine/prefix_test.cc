@@ -1,6 +1,7 @@
 // Prompts that begin as an earlier one did: what is computed again, and what is not, and for whom.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <thread>
 
 #include "unit/engine/collector.h"
@@ -256,7 +257,10 @@ TEST(Prefix, an_idle_loop_forgets_an_owner_and_what_nobody_used) {
         bench.clock.now_ns += by_time ? kNsPerMs : 0;
         std::thread engine([&] { bench.loop.run(); });
         if (!by_time) bench.loop.forget("ann");
-        while (bench.loop.stats().n_blocks_remembered > 0) std::this_thread::yield();
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+        while (bench.loop.stats().n_blocks_remembered > 0 && std::chrono::steady_clock::now() < end)
+            std::this_thread::yield();
+        EXPECT_EQ(bench.loop.stats().n_blocks_remembered, 0) << "for 20 s";
         bench.loop.stop();
         engine.join();
     }
