@@ -9,10 +9,10 @@
 // on registers alone. A line's share is of the one that would let it run longer: bytes or
 // operations. Medians of five runs; lines are JSON.
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -38,6 +38,14 @@ double seconds_of(int n_threads, F&& work) {
     work(0);
     for (std::thread& thread : threads) thread.join();
     return seconds_now() - start;
+}
+
+// 0 where the text is no whole number.
+int number(const char* text) {
+    int n = 0;
+    const char* const end = text + std::strlen(text);
+    const auto [at, error] = std::from_chars(text, end, n);
+    return error == std::errc() && at == end ? n : 0;
 }
 
 double median(std::vector<double> x) {
@@ -146,12 +154,13 @@ struct Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int n_threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
-    const std::size_t mib = argc > 2 ? std::size_t(std::max(1, std::atoi(argv[2]))) : 256;
+    const int n_threads = argc > 1 ? number(argv[1]) : 1, mib = argc > 2 ? number(argv[2]) : 256;
+    if (n_threads < 1 || mib < 1 || argc > 5)
+        return std::fputs("usage: bench_kernels [THREADS] [MIB] [ISA] [NAME]\n", stderr), 2;
     const auto is_wanted = [&](int at, const char* name) {
         return argc <= at || std::strcmp(argv[at], name) == 0;
     };
-    Bench bench{n_threads, std::vector<std::uint8_t>(mib << 20)};
+    Bench bench{n_threads, std::vector<std::uint8_t>(std::size_t(mib) << 20)};
     for (std::size_t i = 0; i < bench.bytes.size(); ++i)
         bench.bytes[i] = std::uint8_t(0x38 + i % 5);
     for (const hearth_kernels* const* table = hearth_kernels_all; *table; ++table) {
