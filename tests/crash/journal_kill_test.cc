@@ -33,9 +33,9 @@
 #include "audit/run.h"
 #include "base/file.h"
 #include "base/format.h"
-#include "base/ids.h"
 #include "journal/journal.h"
 #include "support/data.h"
+#include "support/seeds.h"
 
 extern char** environ;
 
@@ -241,16 +241,8 @@ int kill_in_a_loop(const std::string& folder, const char* sync, int n_rounds, in
     return n_all;
 }
 
-std::mt19937_64 seeded_random() {
-    const char* const given = std::getenv("HEARTH_SEED");
-    const std::uint64_t seed = given ? std::strtoull(given, nullptr, 10) : random_u64() % 1'000'000;
-    std::printf("seed %llu (HEARTH_SEED repeats its choices)\n",
-                static_cast<unsigned long long>(seed));
-    return std::mt19937_64(seed);
-}
-
 TEST(JournalKill, kills_lose_no_acknowledged_record_and_break_no_chain) {
-    auto random = seeded_random();
+    std::mt19937_64 random(test::test_seed());
     int n_all = 0;
     // A fresh folder now and then keeps the whole journal readable in one go.
     constexpr int kRoundsPerFolder = 25;
@@ -267,7 +259,7 @@ TEST(JournalKill, kills_lose_no_acknowledged_record_and_break_no_chain) {
 // Tails the folder the whole time, as `audit tail` beside a server would: what it sees only grows,
 // and it never makes the writers fail.
 TEST(JournalKill, a_reader_beside_the_writers_sees_a_growing_prefix) {
-    auto random = seeded_random();
+    std::mt19937_64 random(test::test_seed());
     const std::string folder = test::temp_folder() + "/journal";
     std::atomic<bool> stop{false};
     std::atomic<int> n_reads{0};

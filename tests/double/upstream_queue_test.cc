@@ -5,12 +5,12 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
-#include <cstdio>
 #include <random>
 
 #include "backend/limits.h"
 #include "base/format.h"
 #include "double/rig.h"
+#include "support/seeds.h"
 
 namespace hearth::backend {
 namespace {
@@ -144,9 +144,7 @@ TEST(Upstream, many_jobs_at_once_end_once_each) {
 }
 
 TEST(Upstream, jobs_cancelled_at_any_moment_end_once) {
-    const unsigned seed = std::random_device{}();
-    std::printf("seed %u\n", seed);
-    std::mt19937 random(seed);
+    std::mt19937 random(test::test_seed());
     Rig rig("slow");
     std::vector<std::shared_ptr<Sink>> sinks;
     for (int i = 0; i < 40; ++i) {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "property/answers.h"
-#include "property/seeds.h"
+#include "support/seeds.h"
 
 namespace hearth::engine {
 namespace {

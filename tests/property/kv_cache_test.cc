@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "property/seeds.h"
+#include "support/seeds.h"
 
 namespace hearth::engine {
 namespace {

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "engine/kv_cache.h"
-#include "property/seeds.h"
+#include "support/seeds.h"
 
 namespace hearth::engine {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "property/answers.h"
-#include "property/seeds.h"
+#include "support/seeds.h"
 
 namespace hearth::engine {
 namespace {

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "engine/kv_cache.h"
-#include "property/seeds.h"
+#include "support/seeds.h"
 
 namespace hearth::engine {
 namespace {

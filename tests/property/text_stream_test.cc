@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/utf8.h"
-#include "property/seeds.h"
+#include "support/seeds.h"
 
 namespace hearth::engine {
 namespace {

@@ -12,7 +12,6 @@
 
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <future>
 #include <random>
@@ -27,6 +26,7 @@
 #include "base/ids.h"
 #include "journal/journal.h"
 #include "support/data.h"
+#include "support/seeds.h"
 
 namespace hearth::audit {
 namespace {
@@ -209,13 +209,6 @@ std::optional<Finding> found(const Log& log, const ChainVerifier& before, std::s
     return verifier.finish().finding;
 }
 
-std::mt19937_64 seeded() {
-    const char* const given = std::getenv("HEARTH_SEED");
-    const std::uint64_t seed = given ? std::strtoull(given, nullptr, 10) : random_u64() % 1'000'000;
-    std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
-    return std::mt19937_64(seed);
-}
-
 TEST(AuditTamper, the_log_is_whole_as_it_was_written) {
     const Log& log = the_log();
     LineVerifier verifier(log.trust);
@@ -232,7 +225,7 @@ TEST(AuditTamper, the_log_is_whole_as_it_was_written) {
 
 TEST(AuditTamper, a_flipped_bit_in_any_byte_of_the_export_is_found_at_its_entry) {
     const Log& log = the_log();
-    auto random = seeded();
+    std::mt19937_64 random(test::test_seed());
     std::size_t n_flips = 0;
     at_every_place(
         log, [&](ChainVerifier& v, std::size_t k) { return add_line(v, log.lines[k]); },
@@ -288,7 +281,7 @@ void each_byte(Owned& row, Flip&& flip) {
 
 TEST(AuditTamper, a_flipped_bit_in_any_byte_of_the_database_is_found_at_its_entry) {
     const Log& log = the_log();
-    auto random = seeded();
+    std::mt19937_64 random(test::test_seed());
     std::size_t n_flips = 0, n_bytes = 0;
     at_every_place(
         log, [&](ChainVerifier& v, std::size_t k) { return add_row(v, log.rows[k]); },
@@ -352,7 +345,7 @@ ChainVerifier verifier_at(const Log& log, std::size_t i) {
 
 TEST(AuditTamper, random_swaps_are_found) {
     const Log& log = the_log();
-    auto random = seeded();
+    std::mt19937_64 random(test::test_seed());
     const int n_swaps = g_full ? 10'000 : 300;
     for (int k = 0; k < n_swaps; ++k) {
         std::size_t i = random() % log.lines.size(), j = random() % log.lines.size();
@@ -395,7 +388,7 @@ Verdict verdict_of(const Log& log, std::size_t n_lines, const Trust& trust) {
 
 TEST(AuditTamper, a_cut_end_is_found_against_an_anchor_only) {
     const Log& log = the_log();
-    auto random = seeded();
+    std::mt19937_64 random(test::test_seed());
     Trust anchored = log.trust;
     const auto anchor = parse_checkpoint(log.rows[log.checkpoints.back()].json);
     ASSERT_TRUE(anchor);
@@ -417,7 +410,7 @@ TEST(AuditTamper, a_cut_end_is_found_against_an_anchor_only) {
 // Whoever has no secret: the public key finds any change before the last signature.
 TEST(AuditTamper, the_public_key_alone_finds_what_was_changed_before_the_last_signature) {
     const Log& log = the_log();
-    auto random = seeded();
+    std::mt19937_64 random(test::test_seed());
     Trust no_secret = log.trust;
     no_secret.chain_key.reset();
     const std::size_t n_signed =

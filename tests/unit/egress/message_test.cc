@@ -7,11 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstring>
 #include <random>
 
 #include "egress/limits.h"
+#include "support/seeds.h"
 
 namespace hearth::egress {
 namespace {
@@ -79,9 +79,7 @@ TEST(ControlMessage, every_cut_and_every_extension_is_refused) {
 }
 
 TEST(ControlMessage, changed_bytes_decode_to_themselves_or_not_at_all) {
-    const unsigned seed = std::random_device{}();
-    std::printf("seed %u\n", seed);
-    std::mt19937 random(seed);
+    std::mt19937 random(test::test_seed());
     int n_decoded = 0;
     for (int i = 0; i < 20000; ++i) {
         const auto all = samples();

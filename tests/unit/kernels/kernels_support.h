@@ -1,5 +1,4 @@
-// What the kernels' tests share: the tables this machine runs, random numbers with a printed seed,
-// bits.
+// What the kernels' tests share: the tables this machine runs, random numbers, bits.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -7,13 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "engine/kernels/kernels.h"
+#include "support/seeds.h"
 
 namespace hearth::test {
 
@@ -44,12 +43,6 @@ inline std::vector<const hearth_format*> formats_of(const hearth_kernels& table)
 // The format of the same type in another table.
 inline const hearth_format& same_format(const hearth_kernels& table, const hearth_format& format) {
     return *hearth_format_find(&table, format.gguf_type);
-}
-
-// A fresh seed each run, printed by SCOPED_TRACE on failure; HEARTH_TEST_SEED replays one.
-inline std::uint64_t test_seed() {
-    if (const char* text = std::getenv("HEARTH_TEST_SEED")) return std::strtoull(text, nullptr, 10);
-    return std::random_device{}();
 }
 
 class Random {

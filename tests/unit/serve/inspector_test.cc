@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "serve/redaction.h"
 #include "support/data.h"
+#include "support/seeds.h"
 
 namespace hearth::serve {
 namespace {
@@ -118,9 +119,7 @@ TEST(Inspector, what_was_stated_stays_with_the_conversation) {
 }
 
 TEST(Inspector, no_resending_reordering_or_dropping_of_turns_sheds_it) {
-    const unsigned seed = std::random_device()();
-    SCOPED_TRACE(seed);
-    std::mt19937 random(seed);
+    std::mt19937 random(test::test_seed());
     for (int round = 0; round < 20; ++round) {
         Rig rig;
         auto history = talk({{Role::system, "Be brief."}, {Role::user, "Good morning to you"}});

@@ -18,6 +18,7 @@
 #include "serve/limits.h"
 #include "serve/quota.h"
 #include "support/data.h"
+#include "support/seeds.h"
 
 namespace hearth::serve {
 namespace {
@@ -116,7 +117,7 @@ struct Interleaving {
         std::string left_as;  // its request's id
     };
 
-    explicit Interleaving(unsigned seed) : random(seed) {}
+    explicit Interleaving(std::uint64_t seed) : random(seed) {}
 
     // A request at one of the servers and at the model, which must agree at every step.
     void begin(std::size_t server, const std::string& key, const std::string& id) {
@@ -182,9 +183,7 @@ struct Interleaving {
 };
 
 TEST(SharedQuota, any_interleaving_is_as_one_server_would_count) {
-    const unsigned seed = std::random_device()();
-    SCOPED_TRACE(testing::Message() << "seed " << seed);
-    Interleaving all(seed);
+    Interleaving all(test::test_seed());
     int n_refused = 0;
     for (int i = 0; i < 3000 && !HasFatalFailure(); ++i) {
         all.pass_time();

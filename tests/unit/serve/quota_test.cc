@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "serve/limits.h"
 #include "support/data.h"
+#include "support/seeds.h"
 
 namespace hearth::serve {
 namespace {
@@ -317,9 +318,7 @@ TEST(Quota, metrics_have_a_bounded_number_of_keys) {
 
 // The brute force: every request with its time, summed anew for each question.
 TEST(Quota, sliding_minutes_agree_with_a_list_of_all_requests) {
-    const unsigned seed = std::random_device()();
-    SCOPED_TRACE(testing::Message() << "seed " << seed);
-    std::mt19937 random(seed);
+    std::mt19937 random(test::test_seed());
     Rig rig;
     const Limits l = limits({{Bound::requests_minute, 20}, {Bound::tokens_minute, 500}});
     struct Request {

@@ -1,14 +1,23 @@
-// Seeds of a property test: HEARTH_SEED=n runs exactly one, else a fixed run of them from
-// HEARTH_SEEDS (how many) on. A failure prints its seed.
+// Seeds of random tests. HEARTH_SEED=n repeats what one did.
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <vector>
 
 namespace hearth::test {
 
+// Another one at each run, printed.
+inline std::uint64_t test_seed() {
+    const char* const given = std::getenv("HEARTH_SEED");
+    const std::uint64_t seed = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+    std::printf("HEARTH_SEED=%llu\n", static_cast<unsigned long long>(seed));
+    return seed;
+}
+
+// The same n at each run, or as many as HEARTH_SEEDS says. A failure prints its own.
 inline std::vector<std::uint64_t> seeds(std::uint64_t n) {
     if (const char* one = std::getenv("HEARTH_SEED")) return {std::strtoull(one, nullptr, 10)};
     if (const char* many = std::getenv("HEARTH_SEEDS")) n = std::strtoull(many, nullptr, 10);
