@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "property/kv_counts.h"
 #include "support/seeds.h"
 
 namespace hearth::engine {
@@ -39,27 +40,21 @@ class Model {
     }
 
     void check() const {
-        std::map<std::int32_t, std::int64_t> refs;
+        HolderCounts counts;
         for (const Owner& owner : owners_) {
             const auto n = std::int64_t(owner.written.size());
             ASSERT_EQ(owner.table.n_tokens(), n);
             ASSERT_EQ(std::int64_t(owner.table.blocks().size()), (n + 15) / 16);
             std::set<std::int32_t> own;
-            for (const BlockId block : owner.table.blocks()) {
+            for (const BlockId block : owner.table.blocks())
                 ASSERT_TRUE(own.insert(block.value).second) << "a block twice in one table";
-                ++refs[block.value];
-            }
+            counts.add(owner.table);
             for (std::int64_t p = 0; p < n; ++p)
                 ASSERT_EQ(memory_.at({owner.table.blocks()[std::size_t(p / 16)].value, p % 16}),
                           owner.written[std::size_t(p)])
                     << "position " << p << " was overwritten";
         }
-        for (std::int64_t b = 0; b < cache_.n_blocks(); ++b) {
-            const auto it = refs.find(std::int32_t(b));
-            ASSERT_EQ(cache_.refs(BlockId(std::int32_t(b))), it == refs.end() ? 0 : it->second);
-        }
-        ASSERT_EQ(cache_.n_used(), std::int64_t(refs.size()));
-        ASSERT_EQ(cache_.n_free() + cache_.n_used(), cache_.n_blocks());
+        counts.check(cache_);
     }
 
     void release_all() {

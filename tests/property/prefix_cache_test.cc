@@ -6,6 +6,7 @@
 #include <set>
 
 #include "engine/kv_cache.h"
+#include "property/kv_counts.h"
 #include "support/seeds.h"
 
 namespace hearth::engine {
@@ -66,7 +67,7 @@ class Model {
     }
 
     void check() const {
-        std::map<std::int32_t, std::int64_t> refs;
+        HolderCounts counts;
         for (const Holder& h : holders_) {
             const std::int64_t n = h.table.n_tokens();
             ASSERT_EQ(std::int64_t(h.table.blocks().size()), blocks_for(n));
@@ -75,14 +76,9 @@ class Model {
                 ASSERT_EQ(memory_.at({h.table.blocks()[std::size_t(p / 16)].value, p % 16}),
                           expected[std::size_t(p)])
                     << "position " << p;
-            for (const BlockId block : h.table.blocks()) ++refs[block.value];
+            counts.add(h.table);
         }
-        for (std::int64_t b = 0; b < cache_.n_blocks(); ++b) {
-            const auto it = refs.find(std::int32_t(b));
-            ASSERT_EQ(cache_.refs(BlockId(std::int32_t(b))), it == refs.end() ? 0 : it->second);
-        }
-        ASSERT_EQ(cache_.n_used(), std::int64_t(refs.size()));
-        ASSERT_EQ(cache_.n_free() + cache_.n_used(), cache_.n_blocks());
+        counts.check(cache_);
         ASSERT_LE(cache_.n_remembered(), limits_.n_blocks);
     }
 

@@ -16,28 +16,14 @@
 
 #include "base/file.h"
 #include "serve/limits.h"
-#include "serve/quota.h"
 #include "support/data.h"
 #include "support/seeds.h"
+#include "unit/serve/quota_support.h"
 
 namespace hearth::serve {
 namespace {
 
 constexpr std::int64_t kDayNs = 86'400 * kNsPerS;
-constexpr const char* kKey = "hk-aaaaaaaa";
-
-Limits limits(std::initializer_list<std::pair<Bound, std::int64_t>> hard) {
-    Limits l;
-    for (const auto& [bound, n] : hard) l.hard.at(std::size_t(bound)) = n;
-    return l;
-}
-
-chat::ChatRequest request(std::optional<std::int64_t> max_output) {
-    chat::ChatRequest r;
-    r.max_output_tokens = max_output;
-    return r;
-}
-
 route::Target cloud() {
     route::Target t;
     t.model = "big";
