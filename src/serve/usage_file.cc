@@ -76,10 +76,11 @@ std::optional<std::string> read_from(const Fd& fd, std::size_t offset, std::size
 // another's work on a line.
 int lock_within(int fd, std::int64_t wait_ms) {
     constexpr std::int64_t kTurnUsMax = 1000;
-    std::int64_t turn_us = 10;
-    for (std::int64_t waited_us = 0; ::flock(fd, LOCK_EX | LOCK_NB) != 0; waited_us += turn_us) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(wait_ms);
+    for (std::int64_t turn_us = 10; ::flock(fd, LOCK_EX | LOCK_NB) != 0;) {
         if (errno == EINTR) continue;
-        if (errno != EWOULDBLOCK || waited_us >= wait_ms * 1000) return errno;
+        if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() >= until)
+            return errno;
         turn_us = std::min(2 * turn_us, kTurnUsMax);
         std::this_thread::sleep_for(std::chrono::microseconds(turn_us));
     }
