@@ -140,11 +140,15 @@ inline void weigh_heads(float* acc, const float* p, int64_t ld, const uint8_t* v
 template <class Rows>
 void kv_weigh(float* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
               int64_t head_dim) {
-    const uint8_t* rows = (const uint8_t*)v;
     int64_t g = 0;
-    for (; g + 4 <= G; g += 4)
-        weigh_heads<Rows, 4>(acc + g * head_dim, p + g * ld, ld, rows, S, head_dim);
-    for (; g < G; ++g) weigh_heads<Rows, 1>(acc + g * head_dim, p + g * ld, ld, rows, S, head_dim);
+    const auto heads = [&]<int Heads>() {
+        for (; g + Heads <= G; g += Heads)
+            weigh_heads<Rows, Heads>(acc + g * head_dim, p + g * ld, ld, (const uint8_t*)v, S,
+                                     head_dim);
+    };
+    heads.template operator()<4>();
+    heads.template operator()<2>();
+    heads.template operator()<1>();
 }
 
 }  // namespace

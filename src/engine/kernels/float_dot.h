@@ -1,13 +1,13 @@
-/* Weights that widen to f32 (f32, f16, bf16) and their matmul, written once over the primitives.
+/* Weights that are floats (f32, f16, bf16) and their matmul, written once over the primitives.
  *
  * out[t, n] = sum_k w[n, k] * x[t, k]. Lane l sums k = l, l + 16, l + 32, … with fused
  * multiply-adds, and the 16 lanes are added by f_sum. That order is the same for every element in
- * every tile shape, so the shape is free.
+ * every tile shape, so the shape is free. bf16_pairs.h has another way to meet, in the same tiles.
  *
  * Few rows of activations: kTileN rows of weights and kTileT of activations share registers, and
- * weights are widened on the way. Many: kFloatN rows of kFloatPanel weights are widened once into
- * the nearest cache, and tiles of kFloatT rows of activations pass over them; the lanes of each
- * element wait in memory from one panel to the next.
+ * weights are widened on the way. Many: kFloatN rows of kPanelVecs vectors of weights are widened
+ * once into the nearest cache, and tiles of kFloatT rows of activations pass over them; the lanes
+ * of each element wait in memory from one panel to the next.
  *
  * Error: lane l adds m = ceil(K / 16) terms with one rounding each, the tree 4 more, so
  * |out - exact| <= gamma(m + 4) * sum_k |w x|.   (gamma(n) = n u / (1 - n u), u = 2^-24)
@@ -70,81 +70,111 @@ inline const Weight* row_of(const void* w, size_t stride, int64_t n) {
     return (const Weight*)((const uint8_t*)w + size_t(n) * stride);
 }
 
+/* How weights and activations meet: vectors of kValues of each, and a dot that adds their products
+ * to 16 lanes. Beyond n values a vector has zeros. */
+template <class W>
+struct widened {
+    using weight = W;
+    using act = float;
+    using vec = f32x16;
+    static constexpr int kValues = 16;
+    static int64_t act_stride(int64_t K) { return K; } /* values from one row to the next */
+    static vec weights(const W* p) { return widen(p); }
+    static vec weights_n(const W* p, int64_t n) { return widen_n(p, n); }
+    static vec acts(const float* p) { return f_load(p); }
+    static vec acts_n(const float* p, int64_t n) { return f_load_n(p, n); }
+    static vec zeros() { return f_zero(); }
+    static f32x16 dot(f32x16 acc, vec a, vec b) { return f_fma(a, b, acc); }
+};
+
 /* N rows of weights from n on against T rows of activations from x on. */
-template <class Weight, int N, int T>
-inline void float_tile(float* out, int64_t ld_out, const float* x, const void* w, size_t stride,
-                       int64_t n, int64_t K) {
+template <class Form, int N, int T>
+inline void float_tile(float* out, int64_t ld_out, const typename Form::act* x, const void* w,
+                       size_t stride, int64_t n, int64_t K) {
+    using weight = typename Form::weight;
+    const int64_t ld = Form::act_stride(K), whole = K / Form::kValues * Form::kValues;
     f32x16 acc[N][T];
+#pragma GCC unroll 4
     for (int i = 0; i < N; ++i)
+#pragma GCC unroll 4
         for (int t = 0; t < T; ++t) acc[i][t] = f_zero();
-    const int64_t whole = K & ~int64_t(15);
-    for (int64_t k = 0; k < whole; k += 16) {
-        f32x16 a[T];
-        for (int t = 0; t < T; ++t) a[t] = f_load(x + t * K + k);
+    for (int64_t k = 0; k < whole; k += Form::kValues) {
+        typename Form::vec a[T];
+#pragma GCC unroll 4
+        for (int t = 0; t < T; ++t) a[t] = Form::acts(x + t * ld + k);
+#pragma GCC unroll 4
         for (int i = 0; i < N; ++i) {
-            const f32x16 b = widen(row_of<Weight>(w, stride, n + i) + k);
+            const auto b = Form::weights(row_of<weight>(w, stride, n + i) + k);
             /* The next group of rows, where hardware would start anew. A hint cannot fault. */
-            __builtin_prefetch(row_of<Weight>(w, stride, n + N + i) + k);
-            for (int t = 0; t < T; ++t) acc[i][t] = f_fma(a[t], b, acc[i][t]);
+            __builtin_prefetch(row_of<weight>(w, stride, n + N + i) + k);
+#pragma GCC unroll 4
+            for (int t = 0; t < T; ++t) acc[i][t] = Form::dot(acc[i][t], a[t], b);
         }
     }
     if (whole < K) {
+#pragma GCC unroll 4
         for (int i = 0; i < N; ++i) {
-            const f32x16 b = widen_n(row_of<Weight>(w, stride, n + i) + whole, K - whole);
+            const auto b = Form::weights_n(row_of<weight>(w, stride, n + i) + whole, K - whole);
+#pragma GCC unroll 4
             for (int t = 0; t < T; ++t)
-                acc[i][t] = f_fma(f_load_n(x + t * K + whole, K - whole), b, acc[i][t]);
+                acc[i][t] = Form::dot(acc[i][t], Form::acts_n(x + t * ld + whole, K - whole), b);
         }
     }
+#pragma GCC unroll 4
     for (int t = 0; t < T; ++t)
+#pragma GCC unroll 4
         for (int i = 0; i < N; ++i) out[t * ld_out + n + i] = f_sum(acc[i][t]);
 }
 
-/* All T activation rows against N weight rows. */
-template <class Weight, int N>
-inline void float_rows(float* out, int64_t ld_out, const float* x, int64_t T, const void* w,
-                       size_t stride, int64_t n, int64_t K) {
-    int64_t t = 0;
-    for (; t + kTileT <= T; t += kTileT)
-        float_tile<Weight, N, kTileT>(out + t * ld_out, ld_out, x + t * K, w, stride, n, K);
-    for (; t < T; ++t)
-        float_tile<Weight, N, 1>(out + t * ld_out, ld_out, x + t * K, w, stride, n, K);
+/* All T activation rows against N weight rows: tiles of Tile while there are as many, then smaller
+ * ones. */
+template <class Form, int N, int Tile>
+inline void float_rows(float* out, int64_t ld_out, const typename Form::act* x, int64_t T,
+                       const void* w, size_t stride, int64_t n, int64_t K) {
+    const int64_t ld = Form::act_stride(K);
+    for (; T >= Tile; T -= Tile, x += Tile * ld, out += Tile * ld_out)
+        float_tile<Form, N, Tile>(out, ld_out, x, w, stride, n, K);
+    if constexpr (Tile > 1)
+        if (T > 0) float_rows<Form, N, Tile / 2>(out, ld_out, x, T, w, stride, n, K);
 }
 
-constexpr int64_t kFloatPanel = 512; /* with kFloatN = 8 rows 16 KiB */
-/* Rows of activations that one widening serves: with 512 values each 192 KiB, which a second-level
+constexpr int64_t kPanelVecs = 32; /* of each of kFloatN = 8 rows: 16 KiB */
+/* Rows of activations that one widening serves: with 32 vectors each 256 KiB, which a second-level
  * cache holds beside the rest. */
-constexpr int64_t kFloatRows = 96;
+constexpr int64_t kFloatRows = 128;
 
-/* kFloatN rows of n widened weights against T rows of activations; sixteen values of each row in
- * turn. sums: kFloatN vectors of lanes for each row of activations. */
-template <int T>
-inline void float_panel_tile(f32x16* sums, bool begin, const float* x, int64_t ld_x,
-                             const float* panel, int64_t n) {
+/* kFloatN rows of n weights, a vector of each row in turn, against T rows of activations. sums:
+ * kFloatN vectors of lanes for each row of activations; next: n weights that are asked for. */
+template <class Form, int T>
+inline void float_panel_tile(f32x16* sums, bool begin, const typename Form::act* x, int64_t ld,
+                             const typename Form::vec* panel, int64_t n,
+                             const typename Form::weight* next) {
+    constexpr int kValues = Form::kValues;
     f32x16 acc[kFloatN][T];
 #pragma GCC unroll 8
     for (int i = 0; i < kFloatN; ++i)
 #pragma GCC unroll 4
         for (int t = 0; t < T; ++t) acc[i][t] = begin ? f_zero() : sums[t * kFloatN + i];
-    const int64_t whole = n & ~int64_t(15);
-    for (int64_t k = 0; k < whole; k += 16) {
-        f32x16 a[T];
+    const int64_t whole = n / kValues * kValues;
+    for (int64_t k = 0; k < whole; k += kValues, panel += kFloatN) {
+        __builtin_prefetch(next + k);
+        typename Form::vec a[T];
 #pragma GCC unroll 4
-        for (int t = 0; t < T; ++t) a[t] = f_load(x + t * ld_x + k);
+        for (int t = 0; t < T; ++t) a[t] = Form::acts(x + t * ld + k);
 #pragma GCC unroll 8
         for (int i = 0; i < kFloatN; ++i) {
-            f32x16 b = f_load(panel + k * kFloatN + 16 * i);
+            typename Form::vec b = panel[i];
             f_renew(b); /* loaded once, not in each of its multiply-adds */
 #pragma GCC unroll 4
-            for (int t = 0; t < T; ++t) acc[i][t] = f_fma(a[t], b, acc[i][t]);
+            for (int t = 0; t < T; ++t) acc[i][t] = Form::dot(acc[i][t], a[t], b);
         }
     }
     if (whole < n) {
 #pragma GCC unroll 4
         for (int t = 0; t < T; ++t) {
-            const f32x16 a = f_load_n(x + t * ld_x + whole, n - whole);
+            const auto a = Form::acts_n(x + t * ld + whole, n - whole);
 #pragma GCC unroll 8
-            for (int i = 0; i < kFloatN; ++i) /* the panel has zeros beyond the row */
-                acc[i][t] = f_fma(a, f_load(panel + whole * kFloatN + 16 * i), acc[i][t]);
+            for (int i = 0; i < kFloatN; ++i) acc[i][t] = Form::dot(acc[i][t], a, panel[i]);
         }
     }
 #pragma GCC unroll 8
@@ -153,15 +183,17 @@ inline void float_panel_tile(f32x16* sums, bool begin, const float* x, int64_t l
         for (int t = 0; t < T; ++t) sums[t * kFloatN + i] = acc[i][t];
 }
 
-template <class Weight>
-inline void float_widen(float* panel, const void* w, size_t stride, int64_t n, int64_t n_rows,
-                        int64_t k0, int64_t n_values) {
-    for (int64_t i = 0; i < kFloatN; ++i, panel += 16) {
-        const Weight* row = row_of<Weight>(w, stride, n + i) + k0;
-        for (int64_t k = 0; k < n_values; k += 16)
-            f_store(panel + k * kFloatN, i >= n_rows          ? f_zero()
-                                         : k + 16 <= n_values ? widen(row + k)
-                                                              : widen_n(row + k, n_values - k));
+/* Rows from n on, of which n_rows are there, as the tiles read them; zeros elsewhere. */
+template <class Form>
+inline void float_panel(typename Form::vec* panel, const void* w, size_t stride, int64_t n,
+                        int64_t n_rows, int64_t k0, int64_t n_values) {
+    for (int64_t i = 0; i < kFloatN; ++i, ++panel) {
+        const auto* row = row_of<typename Form::weight>(w, stride, n + i) + k0;
+        for (int64_t k = 0; k < n_values; k += Form::kValues)
+            panel[k / Form::kValues * kFloatN] = i >= n_rows ? Form::zeros()
+                                                 : k + Form::kValues <= n_values
+                                                     ? Form::weights(row + k)
+                                                     : Form::weights_n(row + k, n_values - k);
     }
 }
 
@@ -169,41 +201,58 @@ inline void float_widen(float* panel, const void* w, size_t stride, int64_t n, i
 constexpr int64_t kFloatRowsMin = kFloatN;
 
 /* Up to kFloatRows rows of activations against up to kFloatN rows of weights. */
-template <class Weight>
-inline void float_panels(float* out, int64_t ld_out, const float* x, int64_t T, const void* w,
-                         size_t stride, int64_t n, int64_t n_rows, int64_t K) {
-    alignas(64) float panel[kFloatN * kFloatPanel];
+template <class Form>
+inline void float_panels(float* out, int64_t ld_out, const typename Form::act* x, int64_t T,
+                         const void* w, size_t stride, int64_t n, int64_t n_rows, int64_t K) {
+    constexpr int64_t kPanel = kPanelVecs * Form::kValues;
+    const int64_t ld = Form::act_stride(K);
+    typename Form::vec panel[kFloatN * kPanelVecs];
     f32x16 sums[kFloatRows * kFloatN];
-    for (int64_t k0 = 0; k0 < K; k0 += kFloatPanel) {
-        const int64_t n_values = K - k0 < kFloatPanel ? K - k0 : kFloatPanel;
-        float_widen<Weight>(panel, w, stride, n, n_rows, k0, n_values);
-        int64_t t = 0;
+    for (int64_t k0 = 0; k0 < K; k0 += kPanel) {
+        const int64_t n_values = K - k0 < kPanel ? K - k0 : kPanel;
+        float_panel<Form>(panel, w, stride, n, n_rows, k0, n_values);
+        /* Tile i asks for row i of the next panel. */
+        const bool last = k0 + kPanel >= K;
+        int64_t t = 0, i = 0;
+        const auto next = [&] {
+            const int64_t row = i++ % kFloatN;
+            return row_of<typename Form::weight>(w, stride, last ? n + kFloatN + row : n + row) +
+                   (last ? 0 : k0 + kPanel);
+        };
         for (; t + kFloatT <= T; t += kFloatT)
-            float_panel_tile<kFloatT>(sums + t * kFloatN, k0 == 0, x + t * K + k0, K, panel,
-                                      n_values);
+            float_panel_tile<Form, kFloatT>(sums + t * kFloatN, k0 == 0, x + t * ld + k0, ld, panel,
+                                            n_values, next());
         for (; t < T; ++t)
-            float_panel_tile<1>(sums + t * kFloatN, k0 == 0, x + t * K + k0, K, panel, n_values);
+            float_panel_tile<Form, 1>(sums + t * kFloatN, k0 == 0, x + t * ld + k0, ld, panel,
+                                      n_values, next());
     }
-    for (int64_t t = 0; t < T; ++t)
-        for (int64_t i = 0; i < n_rows; ++i) out[t * ld_out + n + i] = f_sum(sums[t * kFloatN + i]);
+    constexpr int64_t kTogether = 16 / kFloatN; /* f_sum of sixteen at a time */
+    for (int64_t t = 0; t < T; t += kTogether) {
+        float whole[16];
+        f_store(whole, f_sum16(sums + t * kFloatN));
+        for (int64_t j = 0; j < kTogether && t + j < T; ++j)
+            for (int64_t i = 0; i < n_rows; ++i)
+                out[(t + j) * ld_out + n + i] = whole[j * kFloatN + i];
+    }
 }
 
-template <class Weight>
-inline void float_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
-                         size_t stride, int64_t n0, int64_t n1, int64_t K) {
-    const float* x = (const float*)act;
+template <class Form>
+void float_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const void* w,
+                  size_t stride, int64_t n0, int64_t n1, int64_t K) {
+    const auto* x = (const typename Form::act*)act;
     if (T >= kFloatRowsMin) {
+        const int64_t ld = Form::act_stride(K);
         for (int64_t t = 0; t < T; t += kFloatRows)
             for (int64_t n = n0; n < n1; n += kFloatN)
-                float_panels<Weight>(out + t * ld_out, ld_out, x + t * K,
-                                     T - t < kFloatRows ? T - t : kFloatRows, w, stride, n,
-                                     n1 - n < kFloatN ? n1 - n : kFloatN, K);
+                float_panels<Form>(out + t * ld_out, ld_out, x + t * ld,
+                                   T - t < kFloatRows ? T - t : kFloatRows, w, stride, n,
+                                   n1 - n < kFloatN ? n1 - n : kFloatN, K);
         return;
     }
     int64_t n = n0;
     for (; n + kTileN <= n1; n += kTileN)
-        float_rows<Weight, kTileN>(out, ld_out, x, T, w, stride, n, K);
-    for (; n < n1; ++n) float_rows<Weight, 1>(out, ld_out, x, T, w, stride, n, K);
+        float_rows<Form, kTileN, kTileT>(out, ld_out, x, T, w, stride, n, K);
+    for (; n < n1; ++n) float_rows<Form, 1, kTileT>(out, ld_out, x, T, w, stride, n, K);
 }
 
 inline size_t float_act_bytes(int64_t k) {

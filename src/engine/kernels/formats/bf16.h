@@ -22,12 +22,12 @@ const hearth_format format_bf16 = {
 #ifdef __AVX512BF16__
     pair_act_bytes,
     float_encode<bf16>,
-    pair_matmul,
+    float_matmul<bf16_pairs>,
     HEARTH_ACT_BF16,
 #else
     float_act_bytes,
     float_make_act,
-    float_matmul<bf16>,
+    float_matmul<widened<bf16>>,
     HEARTH_ACT_F32,
 #endif
     nullptr,

@@ -17,7 +17,7 @@ const hearth_format format_f16 = {
     float_encode<uint16_t>,
     float_act_bytes,
     float_make_act,
-    float_matmul<uint16_t>,
+    float_matmul<widened<uint16_t>>,
     HEARTH_ACT_F32,
     nullptr,
     nullptr,

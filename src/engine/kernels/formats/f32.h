@@ -23,7 +23,7 @@ const hearth_format format_f32 = {
     f32_encode,
     float_act_bytes,
     float_make_act,
-    float_matmul<float>,
+    float_matmul<widened<float>>,
     HEARTH_ACT_F32,
     nullptr,
     nullptr,

@@ -356,6 +356,12 @@ inline b16x32 b_load(const bf16* p) {
 inline b16x32 b_load_n(const bf16* p, int64_t n) {  // zeros beyond
     return {_mm512_maskz_loadu_epi16(__mmask32((uint64_t(1) << n) - 1), p)};
 }
+inline b16x32 b_zero() {
+    return {_mm512_setzero_si512()};
+}
+inline void f_renew(b16x32& a) {
+    asm volatile("" : "+v"(a.v));
+}
 // Lane i: acc + a[2i + 1] b[2i + 1], rounded, + a[2i] b[2i], rounded; subnormals count as zero.
 inline f32x16 f_dot2(f32x16 acc, b16x32 a, b16x32 b) {
     return {_mm512_dpbf16_ps(acc.v, (__m512bh)a.v, (__m512bh)b.v)};
