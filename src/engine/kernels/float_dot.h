@@ -197,9 +197,6 @@ inline void float_panel(typename Form::vec* panel, const void* w, size_t stride,
     }
 }
 
-/* From so many rows of activations on, widening once for all pays. */
-constexpr int64_t kFloatRowsMin = kFloatN;
-
 /* Up to kFloatRows rows of activations against up to kFloatN rows of weights. */
 template <class Form>
 inline void float_panels(float* out, int64_t ld_out, const typename Form::act* x, int64_t T,

@@ -9,11 +9,12 @@ namespace hearth::test {
 namespace {
 
 constexpr std::int64_t kNs[] = {1, 3, 17};
-constexpr std::int64_t kTs[] = {1, 2, 3, 5, 8, 9, 33};
+constexpr std::int64_t kTs[] = {1, 2, 3, 5, 8, 9, 33, 131};  // beyond what one widening serves
 
-// One to three blocks, odd multiples, and (where a block is one value) lengths around 16 lanes.
+// One to three blocks, odd multiples, and (where a block is one value) lengths around 16 lanes, and
+// one beyond a panel of any form.
 std::vector<std::int64_t> lengths(const hearth_format& format) {
-    if (format.block == 1) return {1, 2, 3, 15, 16, 17, 31, 33, 48, 172, 255};
+    if (format.block == 1) return {1, 2, 3, 15, 16, 17, 31, 33, 48, 172, 255, 1100};
     if (format.block == 256) return {256, 512, 768, 1792};
     return {format.block, 2 * format.block, 3 * format.block, 7 * format.block, 33 * format.block};
 }
@@ -111,8 +112,8 @@ TEST(Matmul, bf16_pairs_add_in_their_order_and_stay_within_their_bound) {
         const hearth_format& format = *hearth_format_find(table, 30);
         if (format.act != HEARTH_ACT_BF16) continue;
         ++n_tables;
-        for (const std::int64_t k : {1, 2, 31, 32, 33, 63, 64, 172, 255, 1024}) {
-            const std::int64_t n = 13, t = 17;
+        for (const std::int64_t k : {1, 2, 31, 32, 33, 63, 64, 172, 255, 1024, 2085}) {
+            const std::int64_t n = 13, t = 131;
             const Encoded w = encode_rows(format, random.normals(n * k), n, k);
             const std::vector<float> x = random.normals(t * k);
             const Encoded rounded = encode_rows(format, x, t, k);

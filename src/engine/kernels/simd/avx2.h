@@ -17,7 +17,7 @@ namespace {
 // 2 * 2 * 2 accumulators, 4 weights and 2 activations of 16 registers.
 constexpr int kTileN = 2, kTileT = 2;
 // Widened weights and rows of activations in a float tile.
-constexpr int kFloatN = 4, kFloatT = 1;
+constexpr int kFloatN = 4, kFloatT = 1, kFloatRowsMin = 4;
 // Attention: of four heads so many of their four sums at a time, and so many sixteens of values.
 constexpr int kScoreTogether = 1, kWeighParts = 1;
 // Rows of a quantized tile: 2 * 3 sums and as many integer parts in 16 registers, nearly.

@@ -16,8 +16,8 @@ namespace {
 
 // 4 * 4 accumulators, 4 weights and 4 activations of 32 registers.
 constexpr int kTileN = 4, kTileT = 4;
-// Widened weights and rows of activations in a float tile.
-constexpr int kFloatN = 8, kFloatT = 3;
+// Widened weights and rows of activations in a float tile; from how many rows on it pays.
+constexpr int kFloatN = 8, kFloatT = 3, kFloatRowsMin = 24;
 // Attention: of four heads so many of their four sums at a time, and so many sixteens of values.
 constexpr int kScoreTogether = 4, kWeighParts = 4;
 // Rows of a quantized tile: 2 * 6 sums, as many of their integer parts, words of weights and of

@@ -30,7 +30,7 @@ namespace {
 // Rows of weights and of activations that one pass of the float kernels keeps in registers.
 constexpr int kTileN = 2, kTileT = 2;
 // Widened weights and rows of activations in a float tile.
-constexpr int kFloatN = 2, kFloatT = 2;
+constexpr int kFloatN = 2, kFloatT = 2, kFloatRowsMin = 2;
 // Attention: of four heads so many of their four sums at a time, and so many sixteens of values.
 constexpr int kScoreTogether = 1, kWeighParts = 1;
 // Rows of a quantized tile, and what its dots want flipped in activations: nothing.
