@@ -105,8 +105,10 @@ inline void float_tile(float* out, int64_t ld_out, const typename Form::act* x, 
 #pragma GCC unroll 4
         for (int i = 0; i < N; ++i) {
             const auto b = Form::weights(row_of<weight>(w, stride, n + i) + k);
-            /* The next group of rows, where hardware would start anew. A hint cannot fault. */
-            __builtin_prefetch(row_of<weight>(w, stride, n + N + i) + k);
+            /* The next group of rows, where hardware would start anew; into the second-level cache,
+             * as rows whose stride is a multiple of 4 KiB share eight places of the nearest one. A
+             * hint cannot fault. */
+            __builtin_prefetch(row_of<weight>(w, stride, n + N + i) + k, 0, 2);
 #pragma GCC unroll 4
             for (int t = 0; t < T; ++t) acc[i][t] = Form::dot(acc[i][t], a[t], b);
         }
