@@ -170,7 +170,7 @@ template <class Format>
 void quant_matmul_packed(float* out, int64_t ld_out, const void* act, int64_t T, const void* packed,
                          int64_t n0, int64_t n1, int64_t K) {
     const size_t group_bytes = size_t(K / (32 * Format::kChunks)) * packed_block<Format>();
-    quant_packed matrix{(const uint8_t*)packed, group_bytes, kPackedAhead};
+    quant_packed matrix{(const uint8_t*)packed, group_bytes, kPackedAhead<Format>};
     if (T <= quant_packed::kDirectRows<Format>)
         return quant_few<Format>(out, ld_out, act, T, matrix, n0, n1, K);
     matrix.distance = kPanelN * group_bytes;
