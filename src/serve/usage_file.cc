@@ -25,7 +25,7 @@ namespace {
 
 struct Member {
     const char* name;
-    std::int64_t KeyUsage::* value;
+    std::int64_t KeyUsage::*value;
 };
 constexpr std::array kMembers{Member{"day", &KeyUsage::day},
                               Member{"month", &KeyUsage::month},
@@ -79,8 +79,7 @@ int lock_within(int fd, std::int64_t wait_ms) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(wait_ms);
     for (std::int64_t turn_us = 10; ::flock(fd, LOCK_EX | LOCK_NB) != 0;) {
         if (errno == EINTR) continue;
-        if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() >= until)
-            return errno;
+        if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() >= until) return errno;
         turn_us = std::min(2 * turn_us, kTurnUsMax);
         std::this_thread::sleep_for(std::chrono::microseconds(turn_us));
     }
