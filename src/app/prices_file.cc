@@ -141,8 +141,9 @@ Result<route::PriceTable> load_prices(const Settings& settings, const store::Fol
     const std::string& named = settings.text("cost.prices");
     const std::string path = named.empty() ? folders.config + "/prices.toml" : named;
     auto text = read_file(path, kPricesBytesMax);
-    if (!text && named.empty() && text.error().kind == ErrorKind::not_found)
-        return route::built_in_prices();
+    // Empty: a shell has made the file that `hearth cost prices --toml` is about to fill.
+    const bool is_there = text ? !text->empty() : text.error().kind != ErrorKind::not_found;
+    if (named.empty() && !is_there) return route::built_in_prices();
     if (!text) return std::unexpected(text.error());
     return parse_prices(*text, path);
 }

@@ -86,9 +86,9 @@ class Cost(HouseTest):
             self.assertEqual(self.hearth("cost", "report", f"--since={wrong}").returncode, 2, wrong)
 
     def test_a_price_table_of_ones_own_replaces_the_programs(self):
-        text = self.hearth("cost", "prices", "--toml").stdout
         path = os.path.join(self.home, "prices.toml")
-        with open(path, "w") as file:
+        with open(path, "w") as file:  # as a shell opens it before the program begins
+            text = self.hearth("cost", "prices", "--toml").stdout
             file.write(text)
         again = self.report("prices")
         self.assertEqual(again["source"], path)
