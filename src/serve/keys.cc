@@ -218,7 +218,7 @@ Result<std::string> KeyStore::store_secret(bool may_make) const {
                         format("{} is missing, without which no key can be checked; bring it back, "
                                "or move keys.json away and make new keys",
                                secret_path()));
-        const std::string secret = random_bytes(kDigestBytes);
+        std::string secret = random_bytes(kDigestBytes);
         HEARTH_CHECK_OK(write_file(secret_path(), to_hex(secret) + "\n", 0600));
         return secret;
     }
