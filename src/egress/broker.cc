@@ -148,23 +148,26 @@ int Broker::wait_ms() const {
     return int(std::clamp<std::int64_t>((next - clock_.mono_ns()) / 1'000'000 + 1, 0, 60'000));
 }
 
+// The control channel comes last, and all that is ready comes at once: a connection that was closed
+// before a request was sent has given its place up when the request is read.
 int Broker::loop() {
-    epoll_event events[64];
+    std::vector<epoll_event> events(2 * kConnectionsMax + 2);  // two ends each, and our own two
     while (alive_) {
-        const int n = ::epoll_wait(epoll_.get(), events, 64, wait_ms());
+        const int n = ::epoll_wait(epoll_.get(), events.data(), int(events.size()), wait_ms());
         if (n < 0 && errno != EINTR) return 1;
+        std::uint32_t control = 0;
         for (int i = 0; i < n && alive_; ++i) {
-            const std::uint64_t tag = events[i].data.u64;
-            if (tag == kControlTag) {
-                if ((events[i].events & EPOLLOUT) != 0) alive_ = flush();
-                if (alive_ && (events[i].events & ~std::uint32_t(EPOLLOUT)) != 0)
-                    alive_ = on_control();
-            } else if (tag == kResolverTag) {
+            const std::uint64_t tag = events[std::size_t(i)].data.u64;
+            const std::uint32_t what = events[std::size_t(i)].events;
+            if (tag == kControlTag)
+                control = what;
+            else if (tag == kResolverTag)
                 on_resolver();
-            } else {
-                on_relay_event(tag, events[i].events);
-            }
+            else
+                on_relay_event(tag, what);
         }
+        if (alive_ && (control & EPOLLOUT) != 0) alive_ = flush();
+        if (alive_ && (control & ~std::uint32_t(EPOLLOUT)) != 0) alive_ = on_control();
         run_deadlines();
     }
     stop_all();
