@@ -46,12 +46,6 @@
 
 #include "engine/kernels/act_q8.h"
 
-/* In every caller: as calls these pass a chunk's vectors through memory. */
-#ifndef HEARTH_INLINED
-#define HEARTH_INLINED __attribute__((always_inline))
-#endif
-#define HEARTH_INLINE HEARTH_INLINED inline
-
 namespace {
 
 constexpr int kQuantRows = HEARTH_PACKED_ROWS;

@@ -46,24 +46,32 @@ struct kv_q8 {
     }
 };
 
-void kv_q8_0_store(void* row, const float* x, int64_t head_dim) {
-    kv_q8_block* blocks = (kv_q8_block*)row;
-    for (int64_t b = 0; b < head_dim / 32; ++b) {
-        act_q8 a;
-        act_q8_block(&a, x + b * 32);
-        blocks[b].d = half_of(a.d);
-        __builtin_memcpy(blocks[b].q, a.q, 32);
+/* Calls use(b, d, q) for each block of a row of values. */
+template <class Use>
+inline void kv_q8_round(const float* x, int64_t head_dim, Use use) {
+    const int64_t n_blocks = head_dim / 32;
+    for (int64_t from = 0; from < n_blocks; from += kActBlocks) {
+        const int64_t n = n_blocks - from < kActBlocks ? n_blocks - from : kActBlocks;
+        act_q8 blocks;
+        act_q8_round(&blocks, x + 32 * from, n);
+        for (int64_t b = 0; b < n; ++b) use(from + b, half_of(blocks.d[b]), blocks.q[b]);
     }
 }
 
+void kv_q8_0_store(void* row, const float* x, int64_t head_dim) {
+    kv_q8_round(x, head_dim, [&](int64_t b, uint16_t d, const int8_t* q) {
+        kv_q8_block* block = (kv_q8_block*)row + b;
+        block->d = d;
+        __builtin_memcpy(block->q, q, 32);
+    });
+}
+
 void kv_q8_0_store_key(void* keys, int64_t at, const float* x, int64_t head_dim) {
-    kv_q8_across* blocks = (kv_q8_across*)keys;
-    for (int64_t b = 0; b < head_dim / 32; ++b) {
-        act_q8 a;
-        act_q8_block(&a, x + b * 32);
-        blocks[b].d[at] = half_of(a.d);
-        for (int i = 0; i < 32; ++i) blocks[b].q[i][at] = a.q[i];
-    }
+    kv_q8_round(x, head_dim, [&](int64_t b, uint16_t d, const int8_t* q) {
+        kv_q8_across* block = (kv_q8_across*)keys + b;
+        block->d[at] = d;
+        for (int i = 0; i < 32; ++i) block->q[i][at] = q[i];
+    });
 }
 
 const hearth_kv_type kv_q8_0 = {

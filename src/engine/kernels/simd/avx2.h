@@ -268,6 +268,21 @@ inline f32x16 f_of_i(i32x16 a) {
 inline i32x16 i_set(int32_t x) {
     return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
 }
+inline i32x16 i_bits(f32x16 a) {
+    return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
+}
+inline i32x16 i_max(i32x16 a, i32x16 b) {
+    return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
+}
+inline void i_store_i8(int8_t* p, i32x16 a) {
+    const __m256i low = _mm256_set1_epi32(0xff);
+    const __m256i both =
+        _mm256_packus_epi32(_mm256_and_si256(a.lo, low), _mm256_and_si256(a.hi, low));
+    const __m256i words = _mm256_permute4x64_epi64(both, 0xd8);
+    _mm_storeu_si128(
+        (__m128i*)p,
+        _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
 inline i32x16 i_and(i32x16 a, i32x16 b) {
     return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)};
 }

@@ -229,6 +229,15 @@ inline f32x16 f_of_i(i32x16 a) {
 inline i32x16 i_set(int32_t x) {
     return {_mm512_set1_epi32(x)};
 }
+inline i32x16 i_bits(f32x16 a) {
+    return {_mm512_castps_si512(a.v)};
+}
+inline i32x16 i_max(i32x16 a, i32x16 b) {
+    return {_mm512_max_epi32(a.v, b.v)};
+}
+inline void i_store_i8(int8_t* p, i32x16 a) {
+    _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(a.v));
+}
 inline i32x16 i_and(i32x16 a, i32x16 b) {
     return {_mm512_and_si512(a.v, b.v)};
 }

@@ -267,6 +267,20 @@ inline i32x16 i_set(int32_t x) {
     LANES r.v[i] = x;
     return r;
 }
+// The bits of floats.
+inline i32x16 i_bits(f32x16 a) {
+    i32x16 r;
+    __builtin_memcpy(r.v, a.v, sizeof r.v);
+    return r;
+}
+inline i32x16 i_max(i32x16 a, i32x16 b) {
+    LANES b.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
+    return b;
+}
+// The low byte of each lane.
+inline void i_store_i8(int8_t* p, i32x16 a) {
+    LANES p[i] = int8_t(a.v[i]);
+}
 inline i32x16 i_and(i32x16 a, i32x16 b) {
     LANES a.v[i] &= b.v[i];
     return a;
