@@ -100,6 +100,7 @@ std::size_t CpuDevice::scratch_bytes() const {
 
 void CpuDevice::embed(Mat out, const Weight& w, std::span<const TokenId> ids) {
     CHECK(out.rows >= std::int64_t(ids.size()) && out.cols == w.k);
+    finish_rows();
     const hearth_format& form = format_of(w);
     for_rows(std::int64_t(ids.size()), w.k, [&](std::int64_t i) {
         const std::int64_t id = ids[std::size_t(i)].value;
@@ -111,37 +112,43 @@ void CpuDevice::embed(Mat out, const Weight& w, std::span<const TokenId> ids) {
 
 void CpuDevice::rms_norm(Mat out, Mat x, const Weight& w, float eps) {
     CHECK(w.n == 1 && w.k == x.cols && out.rows == x.rows && out.cols == x.cols);
-    const auto* weights = static_cast<const float*>(w.data);
-    for_rows(x.rows, x.cols, [&](std::int64_t i) {
-        kernels_.rms_norm(out.data + i * out.ld, x.data + i * x.ld, weights, x.cols, eps);
-    });
+    later(x.rows, x.cols,
+          [rms_norm = kernels_.rms_norm, out, x, weights = static_cast<const float*>(w.data),
+           eps](std::int64_t i) {
+              rms_norm(out.data + i * out.ld, x.data + i * x.ld, weights, x.cols, eps);
+          });
 }
 
 void CpuDevice::rms_norm_heads(Mat out, Mat x, const Weight& w, float eps) {
     CHECK(w.n == 1 && x.cols % w.k == 0 && out.rows == x.rows && out.cols == x.cols);
-    const auto* weights = static_cast<const float*>(w.data);
-    for_rows(x.rows, x.cols, [&](std::int64_t i) {
-        for (std::int64_t at = 0; at < x.cols; at += w.k)
-            kernels_.rms_norm(out.data + i * out.ld + at, x.data + i * x.ld + at, weights, w.k,
-                              eps);
-    });
+    later(x.rows, x.cols,
+          [rms_norm = kernels_.rms_norm, out, x, weights = static_cast<const float*>(w.data),
+           head_dim = w.k, eps](std::int64_t i) {
+              for (std::int64_t at = 0; at < x.cols; at += head_dim)
+                  rms_norm(out.data + i * out.ld + at, x.data + i * x.ld + at, weights, head_dim,
+                           eps);
+          });
 }
 
 void CpuDevice::add_bias(Mat x, const Weight& bias) {
     CHECK(bias.n == 1 && bias.k == x.cols);
-    const auto* values = static_cast<const float*>(bias.data);
-    for_rows(x.rows, x.cols,
-             [&](std::int64_t i) { kernels_.add(x.data + i * x.ld, values, x.cols); });
+    later(x.rows, x.cols,
+          [add = kernels_.add, x, values = static_cast<const float*>(bias.data)](std::int64_t i) {
+              add(x.data + i * x.ld, values, x.cols);
+          });
 }
 
 void CpuDevice::rope(Mat x, std::int64_t head_dim, std::span<const Slice> slices,
                      const RopeParams& params) {
     CHECK(head_dim > 0 && x.cols % head_dim == 0 && params.n_rot <= head_dim);
-    rope_.update(slices, params);
+    if (!rope_.holds(slices, params)) {
+        finish_rows();
+        rope_.update(slices, params);
+    }
     const auto turn = params.style == RopeStyle::pairs ? kernels_.rope_pairs : kernels_.rope_halves;
-    for_rows(x.rows, x.cols, [&](std::int64_t i) {
+    later(x.rows, x.cols, [turn, x, head_dim, &rope = rope_, n_rot = params.n_rot](std::int64_t i) {
         for (std::int64_t at = 0; at < x.cols; at += head_dim)
-            turn(x.data + i * x.ld + at, rope_.cos(i), rope_.sin(i), params.n_rot);
+            turn(x.data + i * x.ld + at, rope.cos(i), rope.sin(i), n_rot);
     });
 }
 
@@ -149,20 +156,23 @@ void CpuDevice::silu_mul(Mat out, Mat gate, Mat up) {
     CHECK(gate.rows == up.rows && gate.cols == up.cols && out.rows == gate.rows &&
           out.cols == gate.cols);
     constexpr std::int64_t kOps = 8;  // an exponential and a division, in multiply-adds
-    for_rows(gate.rows, gate.cols * kOps, [&](std::int64_t i) {
-        kernels_.silu_mul(out.data + i * out.ld, gate.data + i * gate.ld, up.data + i * up.ld,
-                          gate.cols);
-    });
+    later(gate.rows, gate.cols * kOps,
+          [silu_mul = kernels_.silu_mul, out, gate, up](std::int64_t i) {
+              silu_mul(out.data + i * out.ld, gate.data + i * gate.ld, up.data + i * up.ld,
+                       gate.cols);
+          });
 }
 
 void CpuDevice::add(Mat x, Mat y) {
     CHECK(x.rows == y.rows && x.cols == y.cols);
-    for_rows(x.rows, x.cols,
-             [&](std::int64_t i) { kernels_.add(x.data + i * x.ld, y.data + i * y.ld, x.cols); });
+    later(x.rows, x.cols, [add = kernels_.add, x, y](std::int64_t i) {
+        add(x.data + i * x.ld, y.data + i * y.ld, x.cols);
+    });
 }
 
 void CpuDevice::gather(Mat out, Mat x, std::span<const std::int64_t> rows) {
     CHECK(out.cols == x.cols && out.rows >= std::int64_t(rows.size()));
+    finish_rows();
     for (std::size_t i = 0; i < rows.size(); ++i) {
         CHECK(rows[i] >= 0 && rows[i] < x.rows);
         std::copy_n(x.data + rows[i] * x.ld, x.cols, out.data + std::int64_t(i) * out.ld);

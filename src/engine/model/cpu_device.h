@@ -4,6 +4,9 @@
 // in one part by kernels whose order of sums is fixed, so threads, parts and neighbours cannot
 // change a bit.
 //
+// Verbs that treat rows alone wait until one comes that does not (cpu_device_rows.h); read() is
+// such a one.
+//
 // The seams:
 // - A weight points to a CpuLayout of its own: rows as in the file and, once use_packed() was told,
 //   whole groups of rows packed. Both give the same bits, so the change may come between any steps.
@@ -33,6 +36,7 @@
 #include "engine/kernels/kernels.h"
 #include "engine/model/cpu_device_experts.h"
 #include "engine/model/cpu_device_rope.h"
+#include "engine/model/cpu_device_rows.h"
 #include "engine/model/device.h"
 #include "engine/model/kv_store.h"
 
@@ -162,6 +166,7 @@ class CpuDevice final : public Device {
     void gather(Mat out, Mat x, std::span<const std::int64_t> rows) override;
     std::span<const float> read(Mat x) override {
         CHECK(x.ld == x.cols);
+        finish_rows();
         return {x.data, std::size_t(x.rows * x.cols)};
     }
 
@@ -187,6 +192,18 @@ class CpuDevice final : public Device {
     // Rows in parts, alone in the calling thread where they cost less than a wake-up.
     template <class F>
     void for_rows(std::int64_t n_rows, std::int64_t row_ops, F&& row);
+    // The same at last: once other work has to be done, or is done with these rows.
+    template <class F>
+    void later(std::int64_t n_rows, std::int64_t row_ops, const F& row) {
+        if (waiting_.full() || waiting_.n_rows() != n_rows) finish_rows();
+        waiting_.add(n_rows, row_ops, row);
+    }
+    // What waits, and row(i) after it.
+    template <class F>
+    void finish_rows_with(std::int64_t n_rows, std::int64_t row_ops, F&& row);
+    void finish_rows() {
+        if (!waiting_.empty()) finish_rows_with(waiting_.n_rows(), 0, [](std::int64_t) {});
+    }
     Activations prepare(Mat x, const hearth_format& format);
     void multiply(std::span<const Mat> outs, Mat x, Activations act,
                   std::span<const Weight* const> ws);
@@ -241,6 +258,7 @@ class CpuDevice final : public Device {
     CpuMemory partials_;             // of attention
     std::int64_t partial_head_dim_ = 0;
     RopeTable rope_;
+    WaitingRows waiting_;
     std::size_t routing_bytes_ = 0;  // of all that make_routing gave out
 };
 
@@ -266,6 +284,16 @@ void CpuDevice::for_rows(std::int64_t n_rows, std::int64_t row_ops, F&& row) {
         const std::int64_t end = n_rows * (part + 1) / n_parts;
         for (std::int64_t i = n_rows * part / n_parts; i < end; ++i) row(i);
     });
+}
+
+template <class F>
+void CpuDevice::finish_rows_with(std::int64_t n_rows, std::int64_t row_ops, F&& row) {
+    if (!waiting_.empty() && waiting_.n_rows() != n_rows) finish_rows();
+    for_rows(n_rows, waiting_.row_ops() + row_ops, [&](std::int64_t i) {
+        waiting_.run(i);
+        row(i);
+    });
+    waiting_.clear();
 }
 
 }  // namespace hearth::model

@@ -55,7 +55,7 @@ void CpuDevice::store_kv(KvStore& kv, std::int64_t layer, Mat k, Mat v,
     CHECK(k.rows == v.rows && k.cols == n_heads * head_dim && v.cols == k.cols);
     check_slices(slices, k.rows, store, layer);
     const hearth_kv_type& type = store.type();
-    for_rows(k.rows, 2 * k.cols, [&](std::int64_t i) {
+    finish_rows_with(k.rows, 2 * k.cols, [&](std::int64_t i) {
         const Slice& slice = slice_of(slices, i);
         const std::int64_t pos = slice.pos + i - slice.row;
         const BlockId block = slice.blocks[pos / kBlockTokens];
@@ -199,6 +199,7 @@ void CpuDevice::attention(Mat out, Mat q, const KvStore& kv, std::int64_t layer,
     const std::int64_t head_dim = store.shape().head_dim, n_head_kv = store.shape().n_head_kv;
     CHECK(q.cols % (n_head_kv * head_dim) == 0 && out.rows == q.rows && out.cols == q.cols);
     check_slices(slices, q.rows, store, layer);
+    finish_rows();
     const std::int64_t n_group = q.cols / head_dim / n_head_kv;
     const std::int64_t n_chunks = ceil_div(n_group, kHeadsTogether);
     std::int64_t n_keys_all = 0, n_keys_most = 0;

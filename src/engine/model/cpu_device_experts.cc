@@ -97,6 +97,7 @@ void CpuDevice::route(Routing& routing, Mat logits, const RouteParams& params) {
     auto* mine = dynamic_cast<CpuRouting*>(&routing);
     CHECK(mine != nullptr && logits.cols == mine->n_expert());
     const std::int64_t n_used = mine->n_used();
+    finish_rows();
     mine->begin(logits.rows);
     for (std::int64_t i = 0; i < logits.rows; ++i) {
         float* row = logits.data + i * logits.ld;
@@ -119,6 +120,7 @@ CpuDevice::Activations CpuDevice::prepare_slots(Mat x, const hearth_format& form
                                                 const CpuRouting& routing) {
     const std::size_t row_bytes = form.act_bytes(x.cols);
     CHECK(row_bytes * std::size_t(routing.n_slots()) <= act_.bytes());  // reserve() was told fewer
+    finish_rows();                                                      // slots are other rows
     for_rows(routing.n_slots(), x.cols, [&](std::int64_t slot) {
         form.make_act(act_.data() + std::size_t(slot) * row_bytes,
                       x.data + routing.row_of(slot) * x.ld, x.cols);
@@ -192,13 +194,14 @@ void CpuDevice::multiply_experts(std::span<const Mat> outs, Activations act,
 void CpuDevice::combine_experts(Mat out, Mat y, const Routing& routing) {
     const CpuRouting& mine = own(routing);
     CHECK(out.rows == mine.n_rows() && y.rows == mine.n_slots() && out.cols == y.cols);
-    for_rows(out.rows, out.cols * mine.n_used(), [&](std::int64_t i) {
-        float* row = out.data + i * out.ld;
-        std::fill_n(row, out.cols, 0.0f);
-        for (std::int64_t r = 0; r < mine.n_used(); ++r)
-            kernels_.add_scaled(row, y.data + mine.slot_of(i, r) * y.ld, mine.weight(i, r),
-                                out.cols);
-    });
+    finish_rows();  // rows of slots
+    later(out.rows, out.cols * mine.n_used(),
+          [add_scaled = kernels_.add_scaled, out, y, &mine](std::int64_t i) {
+              float* row = out.data + i * out.ld;
+              std::fill_n(row, out.cols, 0.0f);
+              for (std::int64_t r = 0; r < mine.n_used(); ++r)
+                  add_scaled(row, y.data + mine.slot_of(i, r) * y.ld, mine.weight(i, r), out.cols);
+          });
 }
 
 }  // namespace hearth::model

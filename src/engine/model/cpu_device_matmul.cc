@@ -13,10 +13,12 @@ std::size_t packed_group_bytes(const hearth_format& form, std::int64_t k) {
 
 CpuDevice::Activations CpuDevice::prepare(Mat x, const hearth_format& form) {
     const std::size_t row_bytes = form.act_bytes(x.cols);
-    if (form.act == HEARTH_ACT_F32 && x.ld == x.cols)
+    if (form.act == HEARTH_ACT_F32 && x.ld == x.cols) {
+        finish_rows();
         return {reinterpret_cast<const std::byte*>(x.data), row_bytes};
+    }
     CHECK(row_bytes * std::size_t(x.rows) <= act_.bytes());  // reserve() was told fewer
-    for_rows(x.rows, x.cols, [&](std::int64_t i) {
+    finish_rows_with(x.rows, x.cols, [&](std::int64_t i) {
         form.make_act(act_.data() + std::size_t(i) * row_bytes, x.data + i * x.ld, x.cols);
     });
     return {act_.data(), row_bytes};

@@ -58,6 +58,17 @@ void RopeTable::set_params(const RopeParams& params) {
     std::fill(pos_.begin(), pos_.end(), -1);
 }
 
+bool RopeTable::holds(std::span<const Slice> slices, const RopeParams& params) const {
+    if (!same_params(params)) return false;
+    for (const Slice& slice : slices)
+        for (std::int64_t i = 0; i < slice.n_rows; ++i) {
+            const std::int64_t row = slice.row + i;
+            if (row >= std::int64_t(pos_.size()) || pos_[std::size_t(row)] != slice.pos + i)
+                return false;
+        }
+    return true;
+}
+
 void RopeTable::update(std::span<const Slice> slices, const RopeParams& params) {
     CHECK(params.n_rot >= 0 && params.n_rot % 2 == 0 && params.n_rot <= kCpuHeadDimMax);
     if (!same_params(params)) set_params(params);

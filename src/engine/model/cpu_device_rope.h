@@ -27,6 +27,8 @@ class RopeTable {
     // How many values of a head turn, so that bytes() counts what steps will touch.
     void expect(std::int64_t n_rot);
     std::size_t bytes() const;
+    // Would update() leave the table as it is?
+    bool holds(std::span<const Slice> slices, const RopeParams& params) const;
     // Requires: at most the reserved rows in slices; params.n_rot even and at most kCpuHeadDimMax.
     void update(std::span<const Slice> slices, const RopeParams& params);
     // n_rot / 2 values of a row of the step.

@@ -176,6 +176,7 @@ void check_layer(const Layer& layer, const hearth_kernels& table, int n_threads,
     device->silu_mul(a, a, b);
     device->matmul_slots(y, a, down, *routing);
     device->combine_experts(out, y, *routing);
+    device->read(out);
     for (std::int64_t i = 0; i < rows; ++i) {
         const std::vector<float> row(x.begin() + i * layer.d, x.begin() + (i + 1) * layer.d);
         const std::vector<float> expected =
