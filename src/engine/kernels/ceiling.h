@@ -23,8 +23,9 @@ inline void keep(f32x16 sum) {
     opaque(values);
 }
 
-/* All in registers. Weights are new in every round, or products would be kept from one to the next;
- * sums begin apart, or two of them would be one. */
+/* All in registers: renewed, or a compiler would leave some of the sums in memory. Weights are new
+ * in every round, or products would be kept from one to the next; sums begin apart, or two of them
+ * would be one. */
 double ceiling_int8(int64_t n_rounds) {
     int8_t a[16];
     for (int i = 0; i < 16; ++i) a[i] = int8_t(i);
@@ -35,7 +36,10 @@ double ceiling_int8(int64_t n_rounds) {
     for (int64_t r = 0; r < n_rounds; ++r) {
         i_renew(w);
 #pragma GCC unroll 16
-        for (int i = 0; i < kCeilingSums; ++i) sum[i] = u_dot(sum[i], w, a + 4 * (i % 4));
+        for (int i = 0; i < kCeilingSums; ++i) {
+            sum[i] = u_dot(sum[i], w, a + 4 * (i % 4));
+            i_renew(sum[i]);
+        }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < kCeilingSums; ++i) keep(f_of_i(sum[i]));
