@@ -139,11 +139,17 @@ struct Bench {
                4.0 * double(kBlock * kDim * heads) * double(n), table->ceiling_f32, [&] {
                    return seconds_of(n_threads, [&](int i) {
                        std::vector<float> scores(std::size_t(heads * kBlock)), sum(q.size());
+                       std::vector<const float*> queries;
+                       std::vector<float*> sums;
+                       for (std::int64_t h = 0; h < heads; ++h) {
+                           queries.push_back(q.data() + h * kDim);
+                           sums.push_back(sum.data() + h * kDim);
+                       }
                        for (std::int64_t b = n * i / n_threads; b < n * (i + 1) / n_threads; ++b) {
                            const std::uint8_t* k = bytes.data() + std::size_t(2 * b) * block;
-                           type.scores(scores.data(), kBlock, q.data(), heads, k, kBlock, kDim,
+                           type.scores(scores.data(), kBlock, queries.data(), heads, k, kBlock, kDim,
                                        0.125f);
-                           type.weigh(sum.data(), scores.data(), kBlock, heads, k + block, kBlock,
+                           type.weigh(sums.data(), scores.data(), kBlock, heads, k + block, kBlock,
                                       kDim);
                        }
                    });

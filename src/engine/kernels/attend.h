@@ -5,8 +5,8 @@
  * and so on, added as (0 + 2) + (1 + 3), then scaled. A weighted sum adds its rows in ascending
  * order with one fma each, so its cutting into calls is free.
  *
- * Query heads that share a KV head go together, so that what is widened serves several; how many,
- * and how many of their sums at a time, is what fits the registers.
+ * Queries of a KV head go together, so that what is widened serves several; how many, and how many
+ * of their sums at a time, is what fits the registers.
  *
  * Error of a score: |score - exact| <= gamma(ceil(head_dim / 4) + 3) * scale * sum_d |q k|.
  */
@@ -42,10 +42,12 @@ struct kv_plain {
 
 constexpr int kScoreSums = 4;
 
-/* Heads heads against a block, Sums of their four sums in one pass over it. */
+/* Heads queries against a block, Sums of their four sums in one pass over it. */
 template <class Rows, int Heads, int Sums>
-inline void score_tile(float* scores, int64_t ld, const float* q, const void* block, int64_t S,
-                       int64_t head_dim, float scale) {
+inline void score_tile(float* scores, int64_t ld, const float* const* queries, const void* block,
+                       int64_t S, int64_t head_dim, float scale) {
+    const float* q[Heads];
+    for (int h = 0; h < Heads; ++h) q[h] = queries[h];
     f32x16 all[kScoreSums][Heads];
     for (int first = 0; first < kScoreSums; first += Sums) {
         f32x16 acc[Sums][Heads];
@@ -56,12 +58,12 @@ inline void score_tile(float* scores, int64_t ld, const float* q, const void* bl
             for (int j = 0; j < Sums; ++j) {
                 const f32x16 k = Rows::across(block, d + j);
                 for (int h = 0; h < Heads; ++h)
-                    acc[j][h] = f_fma(f_set(q[h * head_dim + d + j]), k, acc[j][h]);
+                    acc[j][h] = f_fma(f_set(q[h][d + j]), k, acc[j][h]);
             }
         for (int j = 0; d + j < head_dim && j < Sums; ++j) {
             const f32x16 k = Rows::across(block, d + j);
             for (int h = 0; h < Heads; ++h)
-                acc[j][h] = f_fma(f_set(q[h * head_dim + d + j]), k, acc[j][h]);
+                acc[j][h] = f_fma(f_set(q[h][d + j]), k, acc[j][h]);
         }
         for (int j = 0; j < Sums; ++j)
             for (int h = 0; h < Heads; ++h) all[first + j][h] = acc[j][h];
@@ -77,28 +79,26 @@ inline void score_tile(float* scores, int64_t ld, const float* q, const void* bl
 }
 
 template <class Rows>
-void kv_scores(float* scores, int64_t ld, const float* q, int64_t G, const void* block, int64_t S,
-               int64_t head_dim, float scale) {
+void kv_scores(float* scores, int64_t ld, const float* const* q, int64_t G, const void* block,
+               int64_t S, int64_t head_dim, float scale) {
     int64_t g = 0;
     const auto tile = [&]<int Heads, int Sums>() {
         for (; g + Heads <= G; g += Heads)
-            score_tile<Rows, Heads, Sums>(scores + g * ld, ld, q + g * head_dim, block, S, head_dim,
-                                          scale);
+            score_tile<Rows, Heads, Sums>(scores + g * ld, ld, q + g, block, S, head_dim, scale);
     };
     tile.template operator()<4, kScoreTogether>();
     tile.template operator()<2, kScoreTogether>();
     tile.template operator()<1, kScoreTogether>();
 }
 
-/* Parts * 16 (or, at the end, n) values of Heads heads, from value d of the rows on. */
+/* Parts * 16 (or, at the end, n) values of Heads queries, from value d of the rows on. */
 template <class Rows, int Heads, int Parts>
-inline void weigh_tile(float* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
+inline void weigh_tile(float* const* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
                        int64_t head_dim, int64_t d) {
     const size_t bytes = Rows::bytes(head_dim);
-    acc += d;
     f32x16 sum[Heads][Parts];
     for (int h = 0; h < Heads; ++h)
-        for (int i = 0; i < Parts; ++i) sum[h][i] = f_load(acc + h * head_dim + 16 * i);
+        for (int i = 0; i < Parts; ++i) sum[h][i] = f_load(acc[h] + d + 16 * i);
     for (int64_t s = 0; s < S; ++s) {
         const uint8_t* row = v + size_t(s) * bytes;
         f32x16 value[Parts];
@@ -109,26 +109,25 @@ inline void weigh_tile(float* acc, const float* p, int64_t ld, const uint8_t* v,
         }
     }
     for (int h = 0; h < Heads; ++h)
-        for (int i = 0; i < Parts; ++i) f_store(acc + h * head_dim + 16 * i, sum[h][i]);
+        for (int i = 0; i < Parts; ++i) f_store(acc[h] + d + 16 * i, sum[h][i]);
 }
 
 template <class Rows, int Heads>
-inline void weigh_rest(float* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
+inline void weigh_rest(float* const* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
                        int64_t head_dim, int64_t d) {
     const size_t bytes = Rows::bytes(head_dim);
     const int64_t n = head_dim - d;
-    acc += d;
     f32x16 sum[Heads];
-    for (int h = 0; h < Heads; ++h) sum[h] = f_load_n(acc + h * head_dim, n);
+    for (int h = 0; h < Heads; ++h) sum[h] = f_load_n(acc[h] + d, n);
     for (int64_t s = 0; s < S; ++s) {
         const f32x16 value = Rows::widen_n(v + size_t(s) * bytes, d, n);
         for (int h = 0; h < Heads; ++h) sum[h] = f_fma(f_set(p[h * ld + s]), value, sum[h]);
     }
-    for (int h = 0; h < Heads; ++h) f_store_n(acc + h * head_dim, sum[h], n);
+    for (int h = 0; h < Heads; ++h) f_store_n(acc[h] + d, sum[h], n);
 }
 
 template <class Rows, int Heads>
-inline void weigh_heads(float* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
+inline void weigh_heads(float* const* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
                         int64_t head_dim) {
     int64_t d = 0;
     for (; d + 16 * kWeighParts <= head_dim; d += 16 * kWeighParts)
@@ -138,13 +137,12 @@ inline void weigh_heads(float* acc, const float* p, int64_t ld, const uint8_t* v
 }
 
 template <class Rows>
-void kv_weigh(float* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
+void kv_weigh(float* const* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
               int64_t head_dim) {
     int64_t g = 0;
     const auto heads = [&]<int Heads>() {
         for (; g + Heads <= G; g += Heads)
-            weigh_heads<Rows, Heads>(acc + g * head_dim, p + g * ld, ld, (const uint8_t*)v, S,
-                                     head_dim);
+            weigh_heads<Rows, Heads>(acc + g, p + g * ld, ld, (const uint8_t*)v, S, head_dim);
     };
     heads.template operator()<4>();
     heads.template operator()<2>();

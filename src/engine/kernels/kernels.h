@@ -75,13 +75,13 @@ typedef struct hearth_kv_type {
     void (*store)(void* row, const float* x, int64_t head_dim);
     /* Key number at of a block; the others stay. It holds the same values as a stored row. */
     void (*store_key)(void* block, int64_t at, const float* x, int64_t head_dim);
-    /* scores[g * ld + s] = scale * sum_d q[g, d] * k[s, d]
-     * for G query heads that share this KV head and the first S keys of a block. */
-    void (*scores)(float* scores, int64_t ld, const float* q, int64_t G, const void* block,
+    /* scores[g * ld + s] = scale * sum_d q[g][d] * k[s, d]
+     * for G queries of heads that share this KV head and the first S keys of a block. */
+    void (*scores)(float* scores, int64_t ld, const float* const* q, int64_t G, const void* block,
                    int64_t S, int64_t head_dim, float scale);
-    /* acc[g, d] += sum_s p[g * ld + s] * v[s, d], s ascending, over S rows. */
-    void (*weigh)(float* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
-                  int64_t head_dim);
+    /* acc[g][d] += sum_s p[g * ld + s] * v[s, d], s ascending, over S rows. */
+    void (*weigh)(float* const* acc, const float* p, int64_t ld, int64_t G, const void* v,
+                  int64_t S, int64_t head_dim);
     int32_t block; /* values in a block: head_dim is a multiple of it */
 } hearth_kv_type;
 

@@ -83,12 +83,13 @@ void CpuDevice::reserve(std::int64_t rows, std::int64_t k) {
     const std::size_t bytes = row_bytes * std::size_t(rows);
     if (bytes > act_.bytes()) act_ = CpuMemory(bytes);
     rope_.reserve(rows);
+    first_set_.resize(std::max(first_set_.size(), std::size_t(rows) + 1));
 }
 
 void CpuDevice::reserve_attention(std::int64_t head_dim) {
     if (pool_.n_threads() == 1 || head_dim <= partial_head_dim_) return;
     partial_head_dim_ = head_dim;
-    partials_ = CpuMemory(std::size_t(kPartialsPerThread * pool_.n_threads() * kHeadsTogether) *
+    partials_ = CpuMemory(std::size_t(kPartialsPerThread * pool_.n_threads() * kQueriesTogether) *
                           std::size_t(head_dim + 2) * sizeof(float));
 }
 

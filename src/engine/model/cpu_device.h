@@ -54,8 +54,8 @@ inline constexpr std::size_t kMaxShared = 8;
 // Output columns of a part: whole tiles of every format.
 inline constexpr std::int64_t kTileColumns = 32;
 
-// Query heads of one KV head that attention takes together; bounds its stack.
-inline constexpr std::int64_t kHeadsTogether = 8;
+// Queries of one KV head that attention takes together; bounds its stack.
+inline constexpr std::int64_t kQueriesTogether = 8;
 // Sets of queries that a piece of the keys meets one after the other, so that it is fetched once.
 inline constexpr std::int64_t kSetsTogether = 16;
 // Pieces of attention between two meetings of the threads.
@@ -213,26 +213,37 @@ class CpuDevice final : public Device {
     // Rows n0 to n1 of one of the weight's matrices. Requires: n0 begins a group.
     void multiply_part(Mat out, std::int64_t n_rows, Activations act, const Weight& w,
                        std::int64_t matrix, std::int64_t n0, std::int64_t n1) const;
-    // Queries that go together: of one row, up to kHeadsTogether heads of one KV head.
+    // Queries that go together: of one KV head and neighbouring rows of a slice, in their order, so
+    // that each has as many keys as the one before it, or more.
     struct QuerySet {
-        const Slice* slice;
-        std::int64_t n_keys, head_kv, n_heads;
-        const float* q;
-        float* out;
+        const Slice* slice = nullptr;
+        std::int64_t head_kv = 0, n = 0;
+        std::array<const float*, kQueriesTogether> q{};
+        std::array<float*, kQueriesTogether> out{};
+        std::array<std::int64_t, kQueriesTogether> n_keys{};
+        std::int64_t n_keys_most() const { return n_keys[std::size_t(n - 1)]; }
+        // The first query with keys from here on.
+        std::int64_t first_beyond(std::int64_t key) const {
+            std::int64_t i = 0;
+            while (i < n && n_keys[std::size_t(i)] <= key) ++i;
+            return i;
+        }
     };
-    // Attention over some keys: weighted values [n_heads, Dh], and of each head the sum of the
-    // weights and the maximum they are relative to.
+    // Attention over some keys: of each query weighted values [Dh], the sum of the weights and the
+    // maximum they are relative to.
     struct Partial {
-        float *values, *sum, *max;
+        std::array<float*, kQueriesTogether> values;
+        float *sum, *max;
     };
     void attend(std::span<const QuerySet> sets, const CpuKvStore& kv, std::int64_t layer,
                 float scale) const;
     template <class SetOf>
     void attend_together(std::int64_t n_sets, const SetOf& set_of, std::int64_t n_keys,
                          const CpuKvStore& kv, std::int64_t layer, float scale);
+    // The set's queries with keys from begin on; the others' places in out stay.
     void attend_piece(const Partial& out, const QuerySet& set, const CpuKvStore& kv,
                       std::int64_t layer, std::int64_t begin, float scale) const;
-    void merge(const Partial& all, const Partial& piece, std::int64_t n_heads,
+    void merge(const Partial& all, const Partial& piece, std::int64_t first, std::int64_t n,
                std::int64_t head_dim) const;
     void finish(const QuerySet& set, const float* sum, std::int64_t head_dim) const;
     // Partials in scratch: none where threads have nothing to share, or for wider heads than
@@ -242,9 +253,12 @@ class CpuDevice final : public Device {
     }
     Partial partial(std::int64_t i) const {
         float* values = reinterpret_cast<float*>(partials_.data()) +
-                        i * kHeadsTogether * (partial_head_dim_ + 2);
-        float* sum = values + kHeadsTogether * partial_head_dim_;
-        return {values, sum, sum + kHeadsTogether};
+                        i * kQueriesTogether * (partial_head_dim_ + 2);
+        float* sum = values + kQueriesTogether * partial_head_dim_;
+        Partial p{{}, sum, sum + kQueriesTogether};
+        for (std::int64_t g = 0; g < kQueriesTogether; ++g)
+            p.values[std::size_t(g)] = values + g * partial_head_dim_;
+        return p;
     }
 
     // Constant after construction.
@@ -257,6 +271,7 @@ class CpuDevice final : public Device {
     CpuMemory act_;                  // prepared activations of one matmul
     CpuMemory partials_;             // of attention
     std::int64_t partial_head_dim_ = 0;
+    std::vector<std::int64_t> first_set_;  // of each slice, for one KV head
     RopeTable rope_;
     WaitingRows waiting_;
     std::size_t routing_bytes_ = 0;  // of all that make_routing gave out

@@ -1,6 +1,7 @@
 // The CPU device's attention: keys and values stored and read through the blocks of each slice.
 #include <algorithm>
 #include <array>
+#include <cstddef>
 
 #include "engine/model/cpu_device.h"
 
@@ -74,10 +75,13 @@ void CpuDevice::store_kv(KvStore& kv, std::int64_t layer, Mat k, Mat v,
 // arXiv:2205.14135.
 void CpuDevice::attend_piece(const Partial& out, const QuerySet& set, const CpuKvStore& kv,
                              std::int64_t layer, std::int64_t begin, float scale) const {
-    const std::int64_t head_dim = kv.shape().head_dim, n_heads = set.n_heads;
-    const std::int64_t n = std::min(kAttentionPiece, set.n_keys - begin);
+    const std::int64_t head_dim = kv.shape().head_dim, first = set.first_beyond(begin);
+    const auto n_of = [&](std::int64_t g) {
+        return std::min(kAttentionPiece, set.n_keys[std::size_t(g)] - begin);
+    };
+    const std::int64_t n = n_of(set.n - 1);
     const hearth_kv_type& type = kv.type();
-    alignas(64) float scores[kHeadsTogether * kAttentionPiece];
+    alignas(64) float scores[kQueriesTogether * kAttentionPiece];
     const auto block_at = [&](std::int64_t s) {
         return set.slice->blocks[(begin + s) / kBlockTokens];
     };
@@ -87,31 +91,41 @@ void CpuDevice::attend_piece(const Partial& out, const QuerySet& set, const CpuK
     };
     constexpr std::int64_t kAhead = kBlocksAhead * kBlockTokens;
     const std::size_t bytes = std::size_t(kBlockTokens) * type.row_bytes(head_dim);
+    // Scores with keys after a query's own are computed too, and not looked at.
     for (std::int64_t s = 0; s < n; s += kBlockTokens) {
         if (s + kAhead < n) fetch(keys_at(s + kAhead), bytes);
-        type.scores(scores + s, kAttentionPiece, set.q, n_heads, keys_at(s),
+        type.scores(scores + first * kAttentionPiece + s, kAttentionPiece,
+                    &set.q[std::size_t(first)], set.n - first, keys_at(s),
                     std::min(kBlockTokens, n - s), head_dim, scale);
     }
     for (std::int64_t s = 0; s < std::min(n, kAhead); s += kBlockTokens) fetch(values_at(s), bytes);
-    for (std::int64_t g = 0; g < n_heads; ++g) {
-        out.max[g] = kernels_.max(scores + g * kAttentionPiece, n);
-        out.sum[g] = kernels_.exp_sum(scores + g * kAttentionPiece, out.max[g], n);
+    for (std::int64_t g = first; g < set.n; ++g) {
+        float* of_query = scores + g * kAttentionPiece;
+        out.max[g] = kernels_.max(of_query, n_of(g));
+        out.sum[g] = kernels_.exp_sum(of_query, out.max[g], n_of(g));
+        std::fill_n(out.values[std::size_t(g)], head_dim, 0.0f);
     }
-    std::fill_n(out.values, n_heads * head_dim, 0.0f);
     for (std::int64_t s = 0; s < n; s += kBlockTokens) {
         if (s + kAhead < n) fetch(values_at(s + kAhead), bytes);
-        type.weigh(out.values, scores + s, kAttentionPiece, n_heads, values_at(s),
-                   std::min(kBlockTokens, n - s), head_dim);
+        // Queries that see as much of the block go together: but for the last blocks, all.
+        for (std::int64_t g = first, end = 0; g < set.n; g = end) {
+            const std::int64_t seen = std::min(kBlockTokens, n_of(g) - s);
+            end = seen == kBlockTokens ? set.n : g + 1;
+            while (end < set.n && std::min(kBlockTokens, n_of(end) - s) == seen) ++end;
+            if (seen <= 0) continue;
+            type.weigh(&out.values[std::size_t(g)], scores + g * kAttentionPiece + s,
+                       kAttentionPiece, end - g, values_at(s), seen, head_dim);
+        }
     }
 }
 
-// The pieces so far and one more become those of both:
+// The pieces so far and one more become those of both, of queries first to n:
 //   max' = larger of the two;  all' = all e^(max - max') + piece e^(piece_max - max');  sum' alike.
-void CpuDevice::merge(const Partial& all, const Partial& piece, std::int64_t n_heads,
+void CpuDevice::merge(const Partial& all, const Partial& piece, std::int64_t first, std::int64_t n,
                       std::int64_t head_dim) const {
-    for (std::int64_t g = 0; g < n_heads; ++g) {
-        float* values = all.values + g * head_dim;
-        float* others = piece.values + g * head_dim;
+    for (std::int64_t g = first; g < n; ++g) {
+        float* values = all.values[std::size_t(g)];
+        float* others = piece.values[std::size_t(g)];
         const float larger = piece.max[g] > all.max[g] ? piece.max[g] : all.max[g];
         float before = all.max[g], now = piece.max[g];
         kernels_.exp_sum(&before, larger, 1);
@@ -125,8 +139,8 @@ void CpuDevice::merge(const Partial& all, const Partial& piece, std::int64_t n_h
 }
 
 void CpuDevice::finish(const QuerySet& set, const float* sum, std::int64_t head_dim) const {
-    for (std::int64_t g = 0; g < set.n_heads; ++g)
-        kernels_.scale(set.out + g * head_dim, 1.0f / sum[g], head_dim);
+    for (std::int64_t g = 0; g < set.n; ++g)
+        kernels_.scale(set.out[std::size_t(g)], 1.0f / sum[g], head_dim);
 }
 
 // A few sets, by the thread that is here: a piece of the keys meets all of them while it is near.
@@ -134,20 +148,21 @@ void CpuDevice::attend(std::span<const QuerySet> sets, const CpuKvStore& kv, std
                        float scale) const {
     CHECK(sets.size() <= kSetsTogether);
     const std::int64_t head_dim = kv.shape().head_dim;
-    alignas(64) float values[kHeadsTogether * kCpuHeadDimMax];
-    float sum[kSetsTogether + 1][kHeadsTogether], max[kSetsTogether + 1][kHeadsTogether];
-    const Partial piece{values, sum[kSetsTogether], max[kSetsTogether]};
+    alignas(64) float values[kQueriesTogether][kCpuHeadDimMax];
+    float sum[kSetsTogether + 1][kQueriesTogether], max[kSetsTogether + 1][kQueriesTogether];
+    Partial piece{{}, sum[kSetsTogether], max[kSetsTogether]};
+    for (std::size_t g = 0; g < kQueriesTogether; ++g) piece.values[g] = values[g];
     const auto all = [&](std::size_t i) { return Partial{sets[i].out, sum[i], max[i]}; };
     std::int64_t n_keys = 0;
     for (std::size_t i = 0; i < sets.size(); ++i) {
         attend_piece(all(i), sets[i], kv, layer, 0, scale);
-        n_keys = std::max(n_keys, sets[i].n_keys);
+        n_keys = std::max(n_keys, sets[i].n_keys_most());
     }
     for (std::int64_t begin = kAttentionPiece; begin < n_keys; begin += kAttentionPiece)
         for (std::size_t i = 0; i < sets.size(); ++i) {
-            if (begin >= sets[i].n_keys) continue;
+            if (begin >= sets[i].n_keys_most()) continue;
             attend_piece(piece, sets[i], kv, layer, begin, scale);
-            merge(all(i), piece, sets[i].n_heads, head_dim);
+            merge(all(i), piece, sets[i].first_beyond(begin), sets[i].n, head_dim);
         }
     for (std::size_t i = 0; i < sets.size(); ++i) finish(sets[i], sum[i], head_dim);
 }
@@ -167,7 +182,7 @@ void CpuDevice::attend_together(std::int64_t n_sets, const SetOf& set_of, std::i
         pool_.run(n_sets * n, [&](std::int64_t item) {
             const QuerySet set = set_of(item / n);
             const std::int64_t i = item % n, begin = (first + i) * kAttentionPiece;
-            if (begin < set.n_keys)
+            if (begin < set.n_keys_most())
                 attend_piece(piece_of(item / n, into + i), set, kv, layer, begin, scale);
         });
     };
@@ -179,20 +194,21 @@ void CpuDevice::attend_together(std::int64_t n_sets, const SetOf& set_of, std::i
         for (std::int64_t item = 0; item < n_sets * n; ++item) {
             const QuerySet set = set_of(item / n);
             const std::int64_t i = item % n;
-            if ((first + i) * kAttentionPiece < set.n_keys)
-                merge(piece_of(item / n, 0), piece_of(item / n, 1 + i), set.n_heads, head_dim);
+            merge(piece_of(item / n, 0), piece_of(item / n, 1 + i),
+                  set.first_beyond((first + i) * kAttentionPiece), set.n, head_dim);
         }
     }
     for (std::int64_t i = 0; i < n_sets; ++i) {
         const QuerySet set = set_of(i);
         const Partial all = piece_of(i, 0);
-        std::copy_n(all.values, set.n_heads * head_dim, set.out);
+        for (std::int64_t g = 0; g < set.n; ++g)
+            std::copy_n(all.values[std::size_t(g)], head_dim, set.out[std::size_t(g)]);
         finish(set, all.sum, head_dim);
     }
 }
 
-// Cost: a group of sets, up to kSetsTogether rows of one KV head, reads its keys and values once
-// from beyond the nearest caches.
+// Cost: a group of sets, up to kSetsTogether of one KV head, reads its keys and values once from
+// beyond the nearest caches.
 void CpuDevice::attention(Mat out, Mat q, const KvStore& kv, std::int64_t layer,
                           std::span<const Slice> slices, float scale) {
     const CpuKvStore& store = own(kv);
@@ -201,33 +217,40 @@ void CpuDevice::attention(Mat out, Mat q, const KvStore& kv, std::int64_t layer,
     check_slices(slices, q.rows, store, layer);
     finish_rows();
     const std::int64_t n_group = q.cols / head_dim / n_head_kv;
-    const std::int64_t n_chunks = ceil_div(n_group, kHeadsTogether);
     std::int64_t n_keys_all = 0, n_keys_most = 0;
-    for (const Slice& slice : slices) {
+    if (first_set_.size() <= slices.size()) first_set_.resize(slices.size() + 1);
+    for (std::size_t i = 0; i < slices.size(); ++i) {
+        const Slice& slice = slices[i];
         n_keys_all += slice.n_rows * slice.pos + slice.n_rows * (slice.n_rows + 1) / 2;
         n_keys_most = std::max(n_keys_most, slice.pos + slice.n_rows);
+        first_set_[i + 1] = first_set_[i] + ceil_div(slice.n_rows * n_group, kQueriesTogether);
     }
+    const std::int64_t n_sets_head = first_set_[slices.size()], n_sets = n_sets_head * n_head_kv;
+    if (n_sets == 0) return;
     // Neighbouring sets share a KV head, and so the keys in the cache.
     const auto set_of = [&](std::int64_t i) {
-        const std::int64_t row = i / n_chunks % q.rows, head_kv = i / n_chunks / q.rows;
-        const std::int64_t g = i % n_chunks * kHeadsTogether;
-        const std::int64_t at = (head_kv * n_group + g) * head_dim;
-        const Slice& slice = slice_of(slices, row);
-        return QuerySet{.slice = &slice,
-                        .n_keys = slice.pos + row - slice.row + 1,
-                        .head_kv = head_kv,
-                        .n_heads = std::min(kHeadsTogether, n_group - g),
-                        .q = q.data + row * q.ld + at,
-                        .out = out.data + row * out.ld + at};
+        const auto last = first_set_.begin() + std::ptrdiff_t(slices.size()) + 1;
+        const auto at = std::upper_bound(first_set_.begin(), last, i % n_sets_head) - 1;
+        const Slice& slice = slices[std::size_t(at - first_set_.begin())];
+        const std::int64_t first = (i % n_sets_head - *at) * kQueriesTogether;
+        QuerySet set{.slice = &slice,
+                     .head_kv = i / n_sets_head,
+                     .n = std::min(kQueriesTogether, slice.n_rows * n_group - first)};
+        for (std::int64_t g = 0; g < set.n; ++g) {
+            const std::int64_t row = (first + g) / n_group;
+            const std::int64_t column = (set.head_kv * n_group + (first + g) % n_group) * head_dim;
+            set.q[std::size_t(g)] = q.data + (slice.row + row) * q.ld + column;
+            set.out[std::size_t(g)] = out.data + (slice.row + row) * out.ld + column;
+            set.n_keys[std::size_t(g)] = slice.pos + row + 1;
+        }
+        return set;
     };
-    const std::int64_t n_sets = q.rows * n_head_kv * n_chunks;
     if (n_keys_most > kAttentionPiece && n_sets < kPartsPerThread * pool_.n_threads() &&
         2 * n_sets <= n_partials(head_dim))
         return attend_together(n_sets, set_of, n_keys_most, store, layer, scale);
     const std::int64_t n_together =
         std::clamp<std::int64_t>(n_sets / (kPartsPerThread * pool_.n_threads()), 1, kSetsTogether);
-    const std::int64_t set_ops =
-        n_keys_all * 2 * n_group * head_dim / std::max<std::int64_t>(1, q.rows);
+    const std::int64_t set_ops = n_keys_all * 2 * n_group * n_head_kv * head_dim / n_sets;
     for_rows(ceil_div(n_sets, n_together), set_ops * n_together, [&](std::int64_t group) {
         std::array<QuerySet, kSetsTogether> sets;
         const std::int64_t first = group * n_together;

@@ -81,9 +81,15 @@ inline std::vector<float> run_attention(const hearth_kv_type& type, ByteSource s
     for (std::int64_t s = 0; s < keys; ++s)
         type.store_key(block.data(), s, x.data() + s * dim, dim);
     std::vector<float> scores(std::size_t(group * 16), 0.0f), sums = q;
-    type.scores(scores.data(), 16, q.data(), group, block.data(), keys, dim, 0.125f);
+    std::vector<const float*> queries;
+    std::vector<float*> of_queries;
+    for (std::int64_t g = 0; g < group; ++g) {
+        queries.push_back(q.data() + g * dim);
+        of_queries.push_back(sums.data() + g * dim);
+    }
+    type.scores(scores.data(), 16, queries.data(), group, block.data(), keys, dim, 0.125f);
     const std::vector<float> p = source.numbers(group * 16);
-    type.weigh(sums.data(), p.data(), 16, group, rows.data(), keys, dim);
+    type.weigh(of_queries.data(), p.data(), 16, group, rows.data(), keys, dim);
     scores.insert(scores.end(), sums.begin(), sums.end());
     return scores;
 }
