@@ -96,32 +96,59 @@ TEST(CpuDevice, attention_is_within_the_bound_where_scores_leap_between_pieces) 
                 check_attention(isa, "f32", n, 4, 2, 32, random, gain);
 }
 
+// Queries of neighbouring rows go together: two heads of four rows, seven of one row and one of the
+// next.
 TEST(CpuDevice, attention_has_the_same_bits_however_a_prompt_is_cut_into_steps) {
     const std::uint64_t seed = test_seed();
     SCOPED_TRACE(seed);
     const std::int64_t n = 300;
-    std::vector<float> expected;
-    for (const std::string& isa : isas()) {
-        for (const int n_threads : {1, 2, 3}) {
-            for (const std::int64_t chunk : {300, 1, 7, 16, 100}) {
-                // The oracle is slow; its own cuts are few.
-                if (isa == "scalar" && (n_threads != 2 || (chunk != 300 && chunk != 7))) continue;
-                Random random(seed);
-                auto device = model::make_cpu_device(isa, n_threads).value();
-                device->reserve_attention(20);
-                Timeline line(*device, random, "f16", n, 4, 2, 20);
-                std::vector<float> all;
-                for (std::int64_t at = 0; at < n; at += chunk) {
-                    const std::int64_t to = std::min(n, at + chunk);
-                    line.store(*device, at, to);
-                    const Mat out = line.attend(*device, at, to);
-                    all.insert(all.end(), out.data, out.data + (to - at) * out.ld);
+    for (const auto& [n_head, n_head_kv] : {std::pair{4, 2}, std::pair{7, 1}}) {
+        std::vector<float> expected;
+        for (const std::string& isa : isas()) {
+            for (const int n_threads : {1, 2, 3}) {
+                for (const std::int64_t chunk : {300, 1, 7, 16, 100}) {
+                    // The oracle is slow; its own cuts are few.
+                    if (isa == "scalar" && (n_threads != 2 || (chunk != 300 && chunk != 7)))
+                        continue;
+                    Random random(seed);
+                    auto device = model::make_cpu_device(isa, n_threads).value();
+                    device->reserve_attention(20);
+                    Timeline line(*device, random, "f16", n, n_head, n_head_kv, 20);
+                    std::vector<float> all;
+                    for (std::int64_t at = 0; at < n; at += chunk) {
+                        const std::int64_t to = std::min(n, at + chunk);
+                        line.store(*device, at, to);
+                        const Mat out = line.attend(*device, at, to);
+                        all.insert(all.end(), out.data, out.data + (to - at) * out.ld);
+                    }
+                    if (expected.empty()) expected = all;
+                    ASSERT_EQ(first_difference(all, expected), -1)
+                        << isa << " threads " << n_threads << " chunk " << chunk << " heads "
+                        << n_head;
                 }
-                if (expected.empty()) expected = all;
-                ASSERT_EQ(first_difference(all, expected), -1)
-                    << isa << " threads " << n_threads << " chunk " << chunk;
             }
         }
+    }
+}
+
+// Not even a NaN, though its row is computed together with the rows before it.
+TEST(CpuDevice, what_comes_after_a_row_does_not_touch_it) {
+    Random random(test_seed());
+    const std::int64_t n = 40, dim = 16;
+    for (const std::string& isa : isas()) {
+        auto device = model::make_cpu_device(isa, 2).value();
+        Timeline line(*device, random, "f32", n, 6, 2, dim);
+        line.store(*device, 0, n);
+        const auto rows_before_the_last = [&] {
+            const Mat out = line.attend(*device, 0, n);
+            return std::vector<float>(out.data, out.data + (n - 1) * out.ld);
+        };
+        const std::vector<float> expected = rows_before_the_last();
+        const Mat bad = device->make_mat(1, 2 * dim);
+        std::fill_n(bad.data, 2 * dim, NAN);
+        const Slice last{.row = 0, .n_rows = 1, .pos = n - 1, .blocks = line.blocks()};
+        device->store_kv(line.kv(), 1, bad, bad, {&last, 1});
+        EXPECT_EQ(first_difference(rows_before_the_last(), expected), -1) << isa;
     }
 }
 
