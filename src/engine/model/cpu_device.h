@@ -19,6 +19,8 @@
 // Invariants: after load and reserve(), no verb allocates.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -82,17 +84,20 @@ inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
 }
 
-// Aligned zeroed memory of the device's life. Large pieces come from the system as pages that are
-// zero when they are first touched: a key/value cache of gigabytes costs what is used of it, and
-// nothing at the start.
+// Aligned zeroed memory of the device's life, for what every step works in. Large pieces come from
+// the system as pages that are zero when they are first touched, and are asked for in pages of 2 MiB
+// (a wish): the columns of a matrix lie in as many small pages as it has rows, more than a core can
+// look up at once.
 class CpuMemory {
   public:
     CpuMemory() = default;
     explicit CpuMemory(std::size_t bytes) : bytes_(bytes) {
-        allocated_ = std::calloc(1, bytes + kAlign);
+        const std::size_t align = bytes < kLargePage ? kAlign : kLargePage;
+        allocated_ = std::calloc(1, bytes + align);
         CHECK(allocated_ != nullptr);
         const auto at = reinterpret_cast<std::uintptr_t>(allocated_);
-        data_ = static_cast<std::byte*>(allocated_) + (kAlign - at % kAlign) % kAlign;
+        data_ = static_cast<std::byte*>(allocated_) + (align - at % align) % align;
+        if (bytes >= kLargePage) madvise(data_, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
     }
     CpuMemory(CpuMemory&& other) noexcept { swap(other); }
     CpuMemory& operator=(CpuMemory&& other) noexcept {
@@ -110,6 +115,7 @@ class CpuMemory {
         std::swap(bytes_, other.bytes_);
     }
     static constexpr std::size_t kAlign = 64;  // a cache line, a 512-bit register
+    static constexpr std::size_t kLargePage = std::size_t(2) << 20;
     void* allocated_ = nullptr;
     std::byte* data_ = nullptr;
     std::size_t bytes_ = 0;
