@@ -4,7 +4,8 @@
 //   bench_kernels [THREADS] [MIB] [ISA] [NAME]
 //
 // Weights of MIB (default 256) are read by THREADS (default 1), as rows of a file and packed, by 1
-// to 64 rows of activations; keys and values of as many bytes by 1 to 8 query heads. The limits are
+// to 64 rows of activations; activations of as many bytes are prepared for a format, once for those
+// that want the same; keys and values are read by 1 to 8 query heads. The limits are
 // measured in turns with them: the rate at which the same threads merely read, and the ISA's dots
 // on registers alone. A line's share is of the one that would let it run longer: bytes or
 // operations. Medians of five runs; lines are JSON.
@@ -129,6 +130,20 @@ struct Bench {
                });
     }
 
+    // Rows of f32 as the format's dots want them.
+    void make_act(const hearth_format& format) const {
+        const auto* x = reinterpret_cast<const float*>(bytes.data());
+        const std::int64_t n = std::int64_t(bytes.size() / sizeof(float)) / kK;
+        report(
+            "make_act", format.name, 1, double(n * kK) * sizeof(float), 0, table->ceiling_f32, [&] {
+                return seconds_of(n_threads, [&](int i) {
+                    std::vector<std::uint8_t> act(format.act_bytes(kK));
+                    for (std::int64_t row = n * i / n_threads; row < n * (i + 1) / n_threads; ++row)
+                        format.make_act(act.data(), x + row * kK, kK);
+                });
+            });
+    }
+
     // Scores of blocks of keys, and values weighed by them, as attention goes through its cache.
     void attend(const hearth_kv_type& type, std::int64_t heads) const {
         constexpr std::int64_t kDim = 64, kBlock = 16;
@@ -147,8 +162,8 @@ struct Bench {
                        }
                        for (std::int64_t b = n * i / n_threads; b < n * (i + 1) / n_threads; ++b) {
                            const std::uint8_t* k = bytes.data() + std::size_t(2 * b) * block;
-                           type.scores(scores.data(), kBlock, queries.data(), heads, k, kBlock, kDim,
-                                       0.125f);
+                           type.scores(scores.data(), kBlock, queries.data(), heads, k, kBlock,
+                                       kDim, 0.125f);
                            type.weigh(sums.data(), scores.data(), kBlock, heads, k + block, kBlock,
                                       kDim);
                        }
@@ -172,8 +187,11 @@ int main(int argc, char** argv) {
     for (const hearth_kernels* const* table = hearth_kernels_all; *table; ++table) {
         if (!(*table)->supported() || !is_wanted(3, (*table)->isa)) continue;
         bench.table = *table;
+        std::vector<decltype(hearth_format::make_act)> made;
         for (const hearth_format* const* at = (*table)->formats; *at; ++at) {
             if (!is_wanted(4, (*at)->name)) continue;
+            if (std::find(made.begin(), made.end(), (*at)->make_act) == made.end())
+                bench.make_act(**at), made.push_back((*at)->make_act);
             for (const std::int64_t rows : {1, 2, 4, 8, 16, 64}) {
                 bench.matmul(**at, rows, false);
                 if ((*at)->pack) bench.matmul(**at, rows, true);
