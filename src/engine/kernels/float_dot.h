@@ -4,10 +4,11 @@
  * multiply-adds, and the 16 lanes are added by f_sum. That order is the same for every element in
  * every tile shape, so the shape is free. bf16_pairs.h has another way to meet, in the same tiles.
  *
- * Few rows of activations: kTileN rows of weights and kTileT of activations share registers, and
- * weights are widened on the way. Many: kFloatN rows of kPanelVecs vectors of weights are widened
- * once into the nearest cache, and tiles of kFloatT rows of activations pass over them; the lanes
- * of each element wait in memory from one panel to the next.
+ * Few rows of activations: kTileN rows of weights (with a lone row of activations kAlone) and
+ * kTileT of activations share registers, and weights are widened on the way. Many: kFloatN rows of
+ * kPanelVecs vectors of weights are widened once into the nearest cache, and tiles of kFloatT rows
+ * of activations pass over them; the lanes of each element wait in memory from one panel to the
+ * next.
  *
  * Error: lane l adds m = ceil(K / 16) terms with one rounding each, the tree 4 more, so
  * |out - exact| <= gamma(m + 4) * sum_k |w x|.   (gamma(n) = n u / (1 - n u), u = 2^-24)
@@ -78,6 +79,7 @@ struct widened {
     using act = float;
     using vec = f32x16;
     static constexpr int kValues = 16;
+    static constexpr int kAlone = kTileN; /* rows of weights that meet a lone row of activations */
     static int64_t act_stride(int64_t K) { return K; } /* values from one row to the next */
     static vec weights(const W* p) { return widen(p); }
     static vec weights_n(const W* p, int64_t n) { return widen_n(p, n); }
@@ -249,6 +251,9 @@ void float_matmul(float* out, int64_t ld_out, const void* act, int64_t T, const 
         return;
     }
     int64_t n = n0;
+    if (T == 1)
+        for (; n + Form::kAlone <= n1; n += Form::kAlone)
+            float_tile<Form, Form::kAlone, 1>(out, ld_out, x, w, stride, n, K);
     for (; n + kTileN <= n1; n += kTileN)
         float_rows<Form, kTileN, kTileT>(out, ld_out, x, T, w, stride, n, K);
     for (; n < n1; ++n) float_rows<Form, 1, kTileT>(out, ld_out, x, T, w, stride, n, K);
