@@ -19,12 +19,9 @@
 // Invariants: after load and reserve(), no verb allocates.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -39,6 +36,7 @@
 #include "engine/model/cpu_device_experts.h"
 #include "engine/model/cpu_device_rope.h"
 #include "engine/model/cpu_device_rows.h"
+#include "engine/model/cpu_memory.h"
 #include "engine/model/device.h"
 #include "engine/model/kv_store.h"
 
@@ -83,43 +81,6 @@ inline std::int64_t rows_of(const GgufTensor& tensor) {
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
 }
-
-// Aligned zeroed memory of the device's life, for what every step works in. Large pieces come from
-// the system as pages that are zero when they are first touched, and are asked for in pages of 2 MiB
-// (a wish): the columns of a matrix lie in as many small pages as it has rows, more than a core can
-// look up at once.
-class CpuMemory {
-  public:
-    CpuMemory() = default;
-    explicit CpuMemory(std::size_t bytes) : bytes_(bytes) {
-        const std::size_t align = bytes < kLargePage ? kAlign : kLargePage;
-        allocated_ = std::calloc(1, bytes + align);
-        CHECK(allocated_ != nullptr);
-        const auto at = reinterpret_cast<std::uintptr_t>(allocated_);
-        data_ = static_cast<std::byte*>(allocated_) + (align - at % align) % align;
-        if (bytes >= kLargePage) madvise(data_, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
-    }
-    CpuMemory(CpuMemory&& other) noexcept { swap(other); }
-    CpuMemory& operator=(CpuMemory&& other) noexcept {
-        swap(other);
-        return *this;
-    }
-    ~CpuMemory() { std::free(allocated_); }
-    std::byte* data() const { return data_; }
-    std::size_t bytes() const { return bytes_; }
-
-  private:
-    void swap(CpuMemory& other) noexcept {
-        std::swap(allocated_, other.allocated_);
-        std::swap(data_, other.data_);
-        std::swap(bytes_, other.bytes_);
-    }
-    static constexpr std::size_t kAlign = 64;  // a cache line, a 512-bit register
-    static constexpr std::size_t kLargePage = std::size_t(2) << 20;
-    void* allocated_ = nullptr;
-    std::byte* data_ = nullptr;
-    std::size_t bytes_ = 0;
-};
 
 class CpuDevice final : public Device {
   public:
