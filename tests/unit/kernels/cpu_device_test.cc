@@ -37,7 +37,8 @@ std::vector<std::string> isas() {
 //   |out - exact| <= (2 e / (1 - e)) * max |v|.
 double attention_bound(const Reference& r, std::int64_t head_dim, std::int64_t n_keys) {
     const double pieces = std::ceil(double(n_keys) / 256);
-    const double ds = gamma(double((head_dim + 3) / 4 + 3)) * r.score_magnitude;
+    const std::int64_t n_rounded = (head_dim + 3) / 4 + 3;
+    const double ds = gamma(double(n_rounded)) * r.score_magnitude;
     const double dw = std::exp(2 * ds + kU * r.score_range) * (1 + 3 * kU) - 1;
     const double e = dw + gamma(258 + pieces * (9 + r.score_range));
     return 2 * e / (1 - e) * r.value_magnitude;
