@@ -14,9 +14,9 @@
 //
 // Source: national postal guides for the order of the parts; kinds of streets by language.
 #include <algorithm>
-#include <array>
 
 #include "route/detector.h"
+#include "route/street_parts.h"
 #include "route/street_words.h"
 
 namespace hearth::route {
@@ -57,171 +57,6 @@ constexpr Keyword kKeywords[] = {
 };
 // clang-format on
 
-// A capital, or a letter of Latin, Greek or Cyrillic beyond ASCII; signs such as × and ÷ are none.
-bool capital(const Scan& scan, std::size_t i) {
-    const auto c = (unsigned char)scan.at(i), next = (unsigned char)scan.at(i + 1);
-    if (c == 0xC3) return next < 0x9F && next != 0x97;
-    return is_upper(char(c)) || (c >= 0xC4 && c <= 0xD4);
-}
-bool letter(char c) {  // 0xC2 and 0xE2 begin signs: °, –, …
-    const auto byte = (unsigned char)c;
-    return is_alpha(c) || (byte >= 0x80 && byte != 0xC2 && byte != 0xE2) || c == '\'';
-}
-
-struct Word {
-    std::size_t start = 0, end = 0;
-    bool none() const { return start == end; }
-};
-
-// A word in small letters; what is longer than any word of the lists is cut.
-class Folded {
-  public:
-    Folded(const Scan& scan, Word w) : n_(std::min(w.end - w.start, bytes_.size())) {
-        for (std::size_t i = 0; i < n_; ++i) bytes_[i] = lower(scan.text[w.start + i]);
-    }
-    operator std::string_view() const { return {bytes_.data(), n_}; }
-    bool operator==(std::string_view text) const { return std::string_view(*this) == text; }
-    std::size_t size() const { return n_; }
-
-  private:
-    std::array<char, 32> bytes_;
-    std::size_t n_;
-};
-// The word that ends before `at`, over one space, and a full stop of an abbreviation.
-Word word_before(const Scan& scan, std::size_t at) {
-    std::size_t end = at;
-    if (scan.before(end) != ' ') return {};
-    --end;
-    if (scan.before(end) == '.') --end;
-    std::size_t start = end;
-    while (start > 0 && end - start < 40 &&
-           (letter(scan.at(start - 1)) || scan.at(start - 1) == '-'))
-        --start;
-    return {start, end};
-}
-
-// The word behind `at`, over one space; ordinals and hyphens belong to it.
-Word word_after(const Scan& scan, std::size_t at) {
-    std::size_t start = at;
-    if (scan.at(start) == '.') ++start;
-    if (scan.at(start) != ' ') return {};
-    ++start;
-    std::size_t end = start;
-    while (end - start < 40 && (letter(scan.at(end)) || is_digit(scan.at(end)) ||
-                                scan.at(end) == '-' || scan.at(end) == '/'))
-        ++end;
-    return {start, end};
-}
-
-bool weak_ending(std::string_view word) {
-    for (const std::string_view ending : kWeakEndings)
-        if (word.ends_with(ending) && word != ending)
-            return !word.ends_with("ntie") || word == "auntie";  // Finnish: Puru-n-tie
-    return false;
-}
-
-bool street_ending(std::string_view word) {
-    return kEndings.any(word, [&](std::string_view ending) {
-        return word.size() > ending.size() + 1 ? word.ends_with(ending) && ending.size() >= 3
-                                               : word == ending;
-    });
-}
-
-// A flat, a box: "Apt. 902", "Suite 510", "Box 8858"; its end, 0 for none.
-std::size_t flat_at(const Scan& scan, std::size_t i) {
-    static constexpr std::string_view kFlats[] = {"apartment", "apt",   "suite", "ste",
-                                                  "unit",      "flat",  "box",   "p.o. box",
-                                                  "po box",    "floor", "piso"};
-    if (!std::string_view("asufbpASUFBP").contains(scan.at(i))) return 0;
-    for (const std::string_view word : kFlats) {
-        if (!scan.is_here(i, word)) continue;
-        std::size_t k = i + word.size();
-        if (scan.at(k) == '.') ++k;
-        if (scan.at(k) != ' ' && scan.at(k) != '#') continue;
-        while (scan.at(k) == ' ' || scan.at(k) == '#') ++k;
-        const std::size_t from = k;
-        while (k - from < 6 && is_alnum(scan.at(k))) ++k;
-        bool digit = false;
-        for (std::size_t d = from; d < k; ++d) digit |= is_digit(scan.at(d));
-        if (digit && !is_word(scan.at(k))) return k;
-    }
-    return 0;
-}
-
-// A postcode: 3 to 6 digits, two groups with a hyphen or space of at most 9; its end, 0 for none.
-std::size_t postcode_at(const Scan& scan, std::size_t i) {
-    std::size_t k = i, digits = 0;
-    while (is_alnum(scan.at(k)) && k - i < 7) digits += is_digit(scan.at(k)), ++k;
-    if (digits == 0 || is_word(scan.at(k))) return 0;
-    const std::size_t first = k - i;
-    if (digits < first && (first < 2 || first > 7 || !is_upper(scan.at(i)))) return 0;
-    if ((scan.at(k) == ' ' || scan.at(k) == '-') && is_alnum(scan.at(k + 1))) {
-        std::size_t second = k + 1;
-        while (is_alnum(scan.at(second)) && second - k < 6) ++second;
-        bool plain = true, digit = false;
-        for (std::size_t d = k + 1; d < second; ++d)
-            plain &= is_digit(scan.at(d)) || is_upper(scan.at(d)), digit |= is_digit(scan.at(d));
-        const std::size_t n = second - k - 1;
-        const bool more =
-            (scan.at(second) == ' ' || scan.at(second) == '-') && is_digit(scan.at(second + 1));
-        if (more && digit) return 0;  // a telephone number
-        if (plain && n <= 4 && first + n >= 5 && !is_word(scan.at(second)) &&
-            (digit || digits == 4))
-            return second;
-    }
-    return digits == first && first >= 3 && first <= 6 ? k : digits < first && first >= 5 ? k : 0;
-}
-
-// Where the address that has a core ending at `end` ends itself.
-std::size_t extend(const Scan& scan, std::size_t end) {
-    std::size_t last = end, i = end;
-    int unsure = 0;
-    for (int piece = 0; piece < 14; ++piece) {
-        std::size_t k = i;
-        int newlines = 0;
-        bool comma = false;
-        if (scan.at(k) == '.' &&
-            (scan.at(k + 1) == ' ' || scan.at(k + 1) == '\n' || scan.at(k + 1) == ',') &&
-            piece == 0)
-            ++k;
-        for (; k - i < 12; ++k) {
-            const char c = scan.at(k);
-            if (c == '\n') {
-                if (++newlines > 2) return last;
-            } else if (c == ',') {
-                comma = true;
-            } else if (c != ' ' && c != '\t' && c != '\r' &&
-                       !((c == '>' || c == '?' || c == '|') && newlines > 0)) {
-                break;
-            }
-        }
-        if (k == i) return last;
-        if (const std::size_t flat = flat_at(scan, k)) {
-            last = i = flat, unsure = 0;
-            continue;
-        }
-        if (is_digit(scan.at(k)) || (is_upper(scan.at(k)) && is_alnum(scan.at(k + 1)))) {
-            if (const std::size_t code = postcode_at(scan, k)) {
-                last = i = code, unsure = 0;
-                continue;
-            }
-            if (is_digit(scan.at(k))) return last;
-        }
-        if (!letter(scan.at(k)) && scan.at(k) != '(') return last;
-        std::size_t w = k + (scan.at(k) == '(');
-        while (w - k < 32 && (letter(scan.at(w)) || scan.at(w) == '-' || scan.at(w) == '.')) ++w;
-        if (scan.at(w) == ':' || scan.at(w) == '@' || scan.at(w) == '_') return last;
-        if (scan.at(w) == ')') ++w;
-        const bool name = capital(scan, k) || scan.at(k) == '(' || newlines > 0 || comma ||
-                          scan.is_here(k, "nan");
-        if (!name && unsure == 0) return last;
-        if (++unsure > 6) return last;
-        i = w;
-        if ((comma || newlines == 1) && capital(scan, k) && unsure <= 2) last = w;
-    }
-    return last;
-}
-
 // "my address is 9 The Paddock": directly behind a word that a place follows.
 bool at_home(const Scan& scan, std::size_t place) {
     if (!scan.seen(kAt, place, 5)) return false;
@@ -240,7 +75,7 @@ void report(Scan& scan, std::size_t start, std::size_t end, double confidence) {
         while (k > 0 && from - k < 8 && is_digit(scan.at(k - 1))) --k;
         if (!is_word(scan.before(k)) && from - k <= 7) from = k;
     }
-    scan.add(from, extend(scan, end), "street_address", Sensitivity::confidential, confidence);
+    scan.add(from, address_end(scan, end), "street_address", Sensitivity::confidential, confidence);
 }
 
 // A word such as "address" at most `within` before, in the same sentence and paragraph.
@@ -553,7 +388,7 @@ void named_street(Scan& scan, std::size_t start, std::size_t end) {
         link != "of" && link != "and")
         return;
     if (!capital(scan, start) || cued(scan, kCue, from, 32))
-        scan.add(from, extend(scan, end), "street_address", Sensitivity::confidential, 0.5);
+        scan.add(from, address_end(scan, end), "street_address", Sensitivity::confidential, 0.5);
 }
 
 void on_keyword(Scan& scan, std::size_t start, std::size_t end, std::uint8_t group) {
@@ -583,7 +418,7 @@ void on_keyword(Scan& scan, std::size_t start, std::size_t end, std::uint8_t gro
         const bool goes_on = scan.at(stop) == ' ' && is_lower(scan.at(stop + 1)) &&
                              (capital(scan, start) || scan.is_here(stop, " of "));
         if (stop != 0 && !goes_on)
-            scan.add(start, extend(scan, stop), "street_address", Sensitivity::confidential, 0.55);
+            scan.add(start, address_end(scan, stop), "street_address", Sensitivity::confidential, 0.55);
         return;
     }
     if (group != kBox) return;
