@@ -190,8 +190,10 @@ int main(int argc, char** argv) {
         std::vector<decltype(hearth_format::make_act)> made;
         for (const hearth_format* const* at = (*table)->formats; *at; ++at) {
             if (!is_wanted(4, (*at)->name)) continue;
-            if (std::find(made.begin(), made.end(), (*at)->make_act) == made.end())
-                bench.make_act(**at), made.push_back((*at)->make_act);
+            if (std::find(made.begin(), made.end(), (*at)->make_act) == made.end()) {
+                made.push_back((*at)->make_act);
+                bench.make_act(**at);
+            }
             for (const std::int64_t rows : {1, 2, 4, 8, 16, 64}) {
                 bench.matmul(**at, rows, false);
                 if ((*at)->pack) bench.matmul(**at, rows, true);

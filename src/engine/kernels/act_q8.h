@@ -26,7 +26,7 @@ namespace {
 /* Blocks are rounded sixteen at a time, a lane for each: the two divisions and the sums are then of
  * vectors. */
 constexpr int kActBlocks = 16;
-struct act_q8 {
+struct act_q8_blocks {
     float d[kActBlocks];
     int32_t half[2][kActBlocks]; /* sums of q[0..15] and of q[16..31]: at most 16 * 127 */
     int8_t q[kActBlocks][32];
@@ -51,7 +51,7 @@ HEARTH_INLINE i32x16 act_q8_largest(const float* x, int64_t n) {
 }
 
 /* The n blocks of x, 1 <= n <= 16; what is there for the others is zero. */
-HEARTH_INLINE void act_q8_round(act_q8* out, const float* x, int64_t n) {
+HEARTH_INLINE void act_q8_round(act_q8_blocks* out, const float* x, int64_t n) {
     constexpr int32_t kInfinity = 0x7f800000, kLeast = (127 - 100) << 23; /* 2^-100 */
     const i32x16 largest = act_q8_largest(x, n);
     int32_t bits[kActBlocks];
@@ -118,7 +118,7 @@ inline act_row act_row_at(const void* act, int64_t n) {
 
 /* Blocks b to b + n of a row, 1 <= n <= 16. */
 HEARTH_INLINE void act_q8_make_some(act_row row, const float* x, int64_t b, int64_t n) {
-    act_q8 blocks;
+    act_q8_blocks blocks;
     act_q8_round(&blocks, x + 32 * b, n);
     float minus_ds[kActBlocks];
     int32_t minus_sum[kActBlocks], minus_half[2 * kActBlocks];

@@ -42,33 +42,32 @@ struct kv_plain {
 
 constexpr int kScoreSums = 4;
 
-/* Heads queries against a block, Sums of their four sums in one pass over it. */
-template <class Rows, int Heads, int Sums>
-inline void score_tile(float* scores, int64_t ld, const float* const* queries, const void* block,
+/* A block against so many Queries, Sums of their four sums in one pass over it. */
+template <class Rows, int Queries, int Sums>
+inline void score_tile(float* scores, int64_t ld, const float* const* all_q, const void* block,
                        int64_t S, int64_t head_dim, float scale) {
-    const float* q[Heads];
-    for (int h = 0; h < Heads; ++h) q[h] = queries[h];
-    f32x16 all[kScoreSums][Heads];
+    const float* q[Queries];
+    for (int h = 0; h < Queries; ++h) q[h] = all_q[h];
+    f32x16 all[kScoreSums][Queries];
     for (int first = 0; first < kScoreSums; first += Sums) {
-        f32x16 acc[Sums][Heads];
+        f32x16 acc[Sums][Queries];
         for (int j = 0; j < Sums; ++j)
-            for (int h = 0; h < Heads; ++h) acc[j][h] = f_zero();
+            for (int h = 0; h < Queries; ++h) acc[j][h] = f_zero();
         int64_t d = first;
         for (; d + Sums <= head_dim; d += kScoreSums)
             for (int j = 0; j < Sums; ++j) {
                 const f32x16 k = Rows::across(block, d + j);
-                for (int h = 0; h < Heads; ++h)
+                for (int h = 0; h < Queries; ++h)
                     acc[j][h] = f_fma(f_set(q[h][d + j]), k, acc[j][h]);
             }
         for (int j = 0; d + j < head_dim && j < Sums; ++j) {
             const f32x16 k = Rows::across(block, d + j);
-            for (int h = 0; h < Heads; ++h)
-                acc[j][h] = f_fma(f_set(q[h][d + j]), k, acc[j][h]);
+            for (int h = 0; h < Queries; ++h) acc[j][h] = f_fma(f_set(q[h][d + j]), k, acc[j][h]);
         }
         for (int j = 0; j < Sums; ++j)
-            for (int h = 0; h < Heads; ++h) all[first + j][h] = acc[j][h];
+            for (int h = 0; h < Queries; ++h) all[first + j][h] = acc[j][h];
     }
-    for (int h = 0; h < Heads; ++h) {
+    for (int h = 0; h < Queries; ++h) {
         const f32x16 sum = f_add(f_add(all[0][h], all[2][h]), f_add(all[1][h], all[3][h]));
         const f32x16 scaled = f_mul(sum, f_set(scale));
         if (S == HEARTH_KV_KEYS)
@@ -82,71 +81,71 @@ template <class Rows>
 void kv_scores(float* scores, int64_t ld, const float* const* q, int64_t G, const void* block,
                int64_t S, int64_t head_dim, float scale) {
     int64_t g = 0;
-    const auto tile = [&]<int Heads, int Sums>() {
-        for (; g + Heads <= G; g += Heads)
-            score_tile<Rows, Heads, Sums>(scores + g * ld, ld, q + g, block, S, head_dim, scale);
+    const auto tile = [&]<int Queries, int Sums>() {
+        for (; g + Queries <= G; g += Queries)
+            score_tile<Rows, Queries, Sums>(scores + g * ld, ld, q + g, block, S, head_dim, scale);
     };
     tile.template operator()<4, kScoreTogether>();
     tile.template operator()<2, kScoreTogether>();
     tile.template operator()<1, kScoreTogether>();
 }
 
-/* Parts * 16 (or, at the end, n) values of Heads queries, from value d of the rows on. */
-template <class Rows, int Heads, int Parts>
+/* Parts * 16 (or, at the end, n) values of so many Queries, from value d of the rows on. */
+template <class Rows, int Queries, int Parts>
 inline void weigh_tile(float* const* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
                        int64_t head_dim, int64_t d) {
     const size_t bytes = Rows::bytes(head_dim);
-    f32x16 sum[Heads][Parts];
-    for (int h = 0; h < Heads; ++h)
+    f32x16 sum[Queries][Parts];
+    for (int h = 0; h < Queries; ++h)
         for (int i = 0; i < Parts; ++i) sum[h][i] = f_load(acc[h] + d + 16 * i);
     for (int64_t s = 0; s < S; ++s) {
         const uint8_t* row = v + size_t(s) * bytes;
         f32x16 value[Parts];
         for (int i = 0; i < Parts; ++i) value[i] = Rows::widen(row, d + 16 * i);
-        for (int h = 0; h < Heads; ++h) {
+        for (int h = 0; h < Queries; ++h) {
             const f32x16 by = f_set(p[h * ld + s]);
             for (int i = 0; i < Parts; ++i) sum[h][i] = f_fma(by, value[i], sum[h][i]);
         }
     }
-    for (int h = 0; h < Heads; ++h)
+    for (int h = 0; h < Queries; ++h)
         for (int i = 0; i < Parts; ++i) f_store(acc[h] + d + 16 * i, sum[h][i]);
 }
 
-template <class Rows, int Heads>
+template <class Rows, int Queries>
 inline void weigh_rest(float* const* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
                        int64_t head_dim, int64_t d) {
     const size_t bytes = Rows::bytes(head_dim);
     const int64_t n = head_dim - d;
-    f32x16 sum[Heads];
-    for (int h = 0; h < Heads; ++h) sum[h] = f_load_n(acc[h] + d, n);
+    f32x16 sum[Queries];
+    for (int h = 0; h < Queries; ++h) sum[h] = f_load_n(acc[h] + d, n);
     for (int64_t s = 0; s < S; ++s) {
         const f32x16 value = Rows::widen_n(v + size_t(s) * bytes, d, n);
-        for (int h = 0; h < Heads; ++h) sum[h] = f_fma(f_set(p[h * ld + s]), value, sum[h]);
+        for (int h = 0; h < Queries; ++h) sum[h] = f_fma(f_set(p[h * ld + s]), value, sum[h]);
     }
-    for (int h = 0; h < Heads; ++h) f_store_n(acc[h] + d, sum[h], n);
+    for (int h = 0; h < Queries; ++h) f_store_n(acc[h] + d, sum[h], n);
 }
 
-template <class Rows, int Heads>
-inline void weigh_heads(float* const* acc, const float* p, int64_t ld, const uint8_t* v, int64_t S,
-                        int64_t head_dim) {
+template <class Rows, int Queries>
+inline void weigh_queries(float* const* acc, const float* p, int64_t ld, const uint8_t* v,
+                          int64_t S, int64_t head_dim) {
     int64_t d = 0;
     for (; d + 16 * kWeighParts <= head_dim; d += 16 * kWeighParts)
-        weigh_tile<Rows, Heads, kWeighParts>(acc, p, ld, v, S, head_dim, d);
-    for (; d + 16 <= head_dim; d += 16) weigh_tile<Rows, Heads, 1>(acc, p, ld, v, S, head_dim, d);
-    if (d < head_dim) weigh_rest<Rows, Heads>(acc, p, ld, v, S, head_dim, d);
+        weigh_tile<Rows, Queries, kWeighParts>(acc, p, ld, v, S, head_dim, d);
+    for (; d + 16 <= head_dim; d += 16) weigh_tile<Rows, Queries, 1>(acc, p, ld, v, S, head_dim, d);
+    if (d < head_dim) weigh_rest<Rows, Queries>(acc, p, ld, v, S, head_dim, d);
 }
 
 template <class Rows>
 void kv_weigh(float* const* acc, const float* p, int64_t ld, int64_t G, const void* v, int64_t S,
               int64_t head_dim) {
     int64_t g = 0;
-    const auto heads = [&]<int Heads>() {
-        for (; g + Heads <= G; g += Heads)
-            weigh_heads<Rows, Heads>(acc + g, p + g * ld, ld, (const uint8_t*)v, S, head_dim);
+    const auto tile = [&]<int Queries>() {
+        for (; g + Queries <= G; g += Queries)
+            weigh_queries<Rows, Queries>(acc + g, p + g * ld, ld, (const uint8_t*)v, S, head_dim);
     };
-    heads.template operator()<4>();
-    heads.template operator()<2>();
-    heads.template operator()<1>();
+    tile.template operator()<4>();
+    tile.template operator()<2>();
+    tile.template operator()<1>();
 }
 
 }  // namespace

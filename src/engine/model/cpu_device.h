@@ -159,7 +159,8 @@ class CpuDevice final : public Device {
     // Rows in parts, alone in the calling thread where they cost less than a wake-up.
     template <class F>
     void for_rows(std::int64_t n_rows, std::int64_t row_ops, F&& row);
-    // The same at last: once other work has to be done, or is done with these rows.
+    // The same, but it waits for a verb that does not treat rows alone: such a one begins with one
+    // of the next two.
     template <class F>
     void later(std::int64_t n_rows, std::int64_t row_ops, const F& row) {
         if (waiting_.full() || waiting_.n_rows() != n_rows) finish_rows();

@@ -303,7 +303,10 @@ std::span<const float> logits_of(Device& device, const Scratch& scratch, const R
                                  const Ends& w, const Config& config, const Step& step) {
     const auto n_out = std::int64_t(step.logit_rows.size());
     CHECK(n_out <= scratch.max_logits());
-    if (n_out == 0) return {};
+    if (n_out == 0) {
+        device.read(r.x);  // what is queued uses this step's routing
+        return {};
+    }
     const Mat last = scratch.last(n_out), logits = scratch.logits(n_out);
     device.gather(last, r.x, step.logit_rows);
     device.rms_norm(last, last, w.output_norm, config.rms_eps);

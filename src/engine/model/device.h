@@ -104,6 +104,7 @@ struct PackedShape {
     std::size_t bytes() const { return std::size_t(n_groups) * group_bytes; }
 };
 
+// Verbs may be queued: what one was given lives until read() returned.
 class Device {
   public:
     virtual ~Device() = default;

@@ -15,6 +15,14 @@
 
 namespace hearth::test {
 
+// Where each of n rows of dim values begins: as attention's kernels take their queries and sums.
+template <class T>
+std::vector<T*> each_row(T* x, std::int64_t n, std::int64_t dim) {
+    std::vector<T*> rows;
+    for (std::int64_t i = 0; i < n; ++i) rows.push_back(x + i * dim);
+    return rows;
+}
+
 // Reads values from bytes, from the start again when they end.
 class ByteSource {
   public:
@@ -81,15 +89,11 @@ inline std::vector<float> run_attention(const hearth_kv_type& type, ByteSource s
     for (std::int64_t s = 0; s < keys; ++s)
         type.store_key(block.data(), s, x.data() + s * dim, dim);
     std::vector<float> scores(std::size_t(group * 16), 0.0f), sums = q;
-    std::vector<const float*> queries;
-    std::vector<float*> of_queries;
-    for (std::int64_t g = 0; g < group; ++g) {
-        queries.push_back(q.data() + g * dim);
-        of_queries.push_back(sums.data() + g * dim);
-    }
-    type.scores(scores.data(), 16, queries.data(), group, block.data(), keys, dim, 0.125f);
+    type.scores(scores.data(), 16, each_row(q.data(), group, dim).data(), group, block.data(), keys,
+                dim, 0.125f);
     const std::vector<float> p = source.numbers(group * 16);
-    type.weigh(of_queries.data(), p.data(), 16, group, rows.data(), keys, dim);
+    type.weigh(each_row(sums.data(), group, dim).data(), p.data(), 16, group, rows.data(), keys,
+               dim);
     scores.insert(scores.end(), sums.begin(), sums.end());
     return scores;
 }

@@ -73,14 +73,6 @@ inline float from_bits(std::uint32_t u) {
     return x;
 }
 
-// Where each of n rows of dim values begins: as attention's kernels take their queries and sums.
-template <class T>
-std::vector<T*> each_row(T* x, std::int64_t n, std::int64_t dim) {
-    std::vector<T*> rows;
-    for (std::int64_t i = 0; i < n; ++i) rows.push_back(x + i * dim);
-    return rows;
-}
-
 // Index of the first value whose bits differ (all NaNs are one value), or -1.
 inline std::int64_t first_difference(const std::vector<float>& a, const std::vector<float>& b) {
     if (a.size() != b.size()) return 0;

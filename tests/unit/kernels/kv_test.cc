@@ -1,6 +1,7 @@
 // Scores and weighted sums over key and value rows of every type.
 #include <cmath>
 
+#include "unit/kernels/isas_compare.h"
 #include "unit/kernels/kernels_support.h"
 
 namespace hearth::test {
@@ -96,7 +97,8 @@ TEST(KvType, infinities_and_nans_show_in_the_scores) {
                 const Rows k = store_rows(*table, *type, x, 1, 64);
                 const std::vector<float> q(64, 1.0f);
                 float score = 0;
-                type->scores(&score, 1, each_row(q.data(), 1, 64).data(), 1, k.across.data(), 1, 64, 1.0f);
+                type->scores(&score, 1, each_row(q.data(), 1, 64).data(), 1, k.across.data(), 1, 64,
+                             1.0f);
                 EXPECT_FALSE(std::isfinite(score)) << table->isa << " " << type->name;
             }
         }
@@ -118,8 +120,8 @@ TEST(KvType, scores_are_within_the_derived_bound_and_equal_on_every_isa) {
                         store_rows(scalar(), *type, random.normals(keys * dim), keys, dim);
                     const std::vector<float> q = random.normals(group * dim);
                     std::vector<float> got(std::size_t(group * 20), -7.0f);
-                    type->scores(got.data(), 20, each_row(q.data(), group, dim).data(), group, k.across.data(), keys, dim,
-                                 scale);
+                    type->scores(got.data(), 20, each_row(q.data(), group, dim).data(), group,
+                                 k.across.data(), keys, dim, scale);
                     for (std::int64_t g = 0; g < group; ++g) {
                         for (std::int64_t s = 0; s < 20; ++s) {
                             if (s >= keys) {
@@ -141,8 +143,8 @@ TEST(KvType, scores_are_within_the_derived_bound_and_equal_on_every_isa) {
                     for (const hearth_kernels* table : supported_tables()) {
                         std::vector<float> other(got.size(), -7.0f);
                         hearth_kv_type_find(table, type->name)
-                            ->scores(other.data(), 20, each_row(q.data(), group, dim).data(), group, k.across.data(), keys, dim,
-                                     scale);
+                            ->scores(other.data(), 20, each_row(q.data(), group, dim).data(), group,
+                                     k.across.data(), keys, dim, scale);
                         ASSERT_EQ(first_difference(other, got), -1)
                             << table->isa << " " << type->name << " dim " << dim << " group "
                             << group << " keys " << keys;
@@ -172,8 +174,10 @@ TEST(KvType, a_key_is_stored_without_touching_the_others_and_alike_on_every_isa)
                     std::vector<std::uint8_t> block = before.across;
                     type->store_key(block.data(), at, y.data(), dim);
                     std::vector<float> old(16), now(16);
-                    type->scores(old.data(), 16, each_row(q.data(), 1, dim).data(), 1, before.across.data(), 16, dim, 1.0f);
-                    type->scores(now.data(), 16, each_row(q.data(), 1, dim).data(), 1, block.data(), 16, dim, 1.0f);
+                    type->scores(old.data(), 16, each_row(q.data(), 1, dim).data(), 1,
+                                 before.across.data(), 16, dim, 1.0f);
+                    type->scores(now.data(), 16, each_row(q.data(), 1, dim).data(), 1, block.data(),
+                                 16, dim, 1.0f);
                     for (std::int64_t s = 0; s < 16; ++s)
                         EXPECT_EQ(old[std::size_t(s)] == now[std::size_t(s)], s != at)
                             << table->isa << " " << type->name << " dim " << dim;
@@ -198,7 +202,8 @@ TEST(KvType, weighted_sums_are_within_the_bound_cut_freely_and_equal_on_every_is
                 const std::vector<float> p = random.normals(group * keys);
                 const std::vector<float> before = random.normals(group * dim);
                 std::vector<float> got = before;
-                type->weigh(each_row(got.data(), group, dim).data(), p.data(), keys, group, v.bytes.data(), keys, dim);
+                type->weigh(each_row(got.data(), group, dim).data(), p.data(), keys, group,
+                            v.bytes.data(), keys, dim);
                 for (std::int64_t g = 0; g < group; ++g) {
                     for (std::int64_t d = 0; d < dim; ++d) {
                         const auto i = std::size_t(g * dim + d);
@@ -216,9 +221,10 @@ TEST(KvType, weighted_sums_are_within_the_bound_cut_freely_and_equal_on_every_is
                     const hearth_kv_type& other_type = *hearth_kv_type_find(table, type->name);
                     for (const std::int64_t cut : {0, 1, 7}) {
                         std::vector<float> other = before;
-                        other_type.weigh(each_row(other.data(), group, dim).data(), p.data(), keys, group, v.bytes.data(), cut,
-                                         dim);
-                        other_type.weigh(each_row(other.data(), group, dim).data(), p.data() + cut, keys, group,
+                        other_type.weigh(each_row(other.data(), group, dim).data(), p.data(), keys,
+                                         group, v.bytes.data(), cut, dim);
+                        other_type.weigh(each_row(other.data(), group, dim).data(), p.data() + cut,
+                                         keys, group,
                                          v.bytes.data() + std::size_t(cut) * type->row_bytes(dim),
                                          keys - cut, dim);
                         ASSERT_EQ(first_difference(other, got), -1)

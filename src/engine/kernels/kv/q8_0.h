@@ -52,7 +52,7 @@ inline void kv_q8_round(const float* x, int64_t head_dim, Use use) {
     const int64_t n_blocks = head_dim / 32;
     for (int64_t from = 0; from < n_blocks; from += kActBlocks) {
         const int64_t n = n_blocks - from < kActBlocks ? n_blocks - from : kActBlocks;
-        act_q8 blocks;
+        act_q8_blocks blocks;
         act_q8_round(&blocks, x + 32 * from, n);
         for (int64_t b = 0; b < n; ++b) use(from + b, half_of(blocks.d[b]), blocks.q[b]);
     }

@@ -18,7 +18,7 @@ namespace {
 constexpr int kTileN = 2, kTileT = 2;
 // Widened weights and rows of activations in a float tile.
 constexpr int kFloatN = 4, kFloatT = 1, kFloatRowsMin = 4;
-// Attention: of four heads so many of their four sums at a time, and so many sixteens of values.
+// Attention: of four queries so many of their four sums at a time, and so many sixteens of values.
 constexpr int kScoreTogether = 1, kWeighParts = 1;
 // Rows of a quantized tile: 2 * 3 sums and as many integer parts in 16 registers, nearly.
 constexpr int kPanelN = 1, kPanelT = 3, kPanelTHalves = 3;

@@ -18,7 +18,7 @@ namespace {
 constexpr int kTileN = 4, kTileT = 4;
 // Widened weights and rows of activations in a float tile; from how many rows on it pays.
 constexpr int kFloatN = 8, kFloatT = 3, kFloatRowsMin = 24;
-// Attention: of four heads so many of their four sums at a time, and so many sixteens of values.
+// Attention: of four queries so many of their four sums at a time, and so many sixteens of values.
 constexpr int kScoreTogether = 4, kWeighParts = 4;
 // Rows of a quantized tile: 2 * 6 sums, as many of their integer parts, words of weights and of
 // activations in 32 registers; with scales for sixteens both parts live at a time.

@@ -31,7 +31,7 @@ namespace {
 constexpr int kTileN = 2, kTileT = 2;
 // Widened weights and rows of activations in a float tile.
 constexpr int kFloatN = 2, kFloatT = 2, kFloatRowsMin = 2;
-// Attention: of four heads so many of their four sums at a time, and so many sixteens of values.
+// Attention: of four queries so many of their four sums at a time, and so many sixteens of values.
 constexpr int kScoreTogether = 1, kWeighParts = 1;
 // Rows of a quantized tile, and what its dots want flipped in activations: nothing.
 constexpr int kPanelN = 1, kPanelT = 2, kPanelTHalves = 2;
