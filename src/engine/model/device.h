@@ -119,7 +119,8 @@ class Device {
     virtual void pack(std::byte* /*out*/, const GgufTensor& /*tensor*/,
                       std::int64_t /*group*/) const {}
     // From here on what was loaded from the tensor is multiplied in the form that lies at packed,
-    // with the same bits as results. Between steps. Requires: aligned to 64 bytes.
+    // or, null, as it was loaded, with the same bits as results. Between steps. Requires: aligned
+    // to 64 bytes.
     virtual void use_packed(const GgufTensor& /*tensor*/, const std::byte* /*packed*/) {}
     // Bytes of one head's keys (or values) of one token, as make_kv lays them out. Errors:
     // invalid_request for an unknown type or heads that it cannot store.

@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -22,8 +23,8 @@ namespace fs = std::filesystem;
 using namespace std::literals;
 
 // Changes with any change of what pack() of some format makes.
-constexpr int kForm = 2;
-constexpr std::size_t kHeaderBytes = 4096, kAlign = 64;
+constexpr int kForm = 3;
+constexpr std::size_t kHeaderBytes = 4096, kAlign = 64, kHexBytes = 64;
 // Between two looks at `stop`, and one write. Each begins at a multiple of it: the page cache can
 // then keep the file in pages of 2 MiB, which are read up to 1.45 times as fast as small ones.
 constexpr std::size_t kPieceBytes = std::size_t(4) << 20;
@@ -31,7 +32,7 @@ constexpr std::size_t kPieceBytes = std::size_t(4) << 20;
 constexpr auto kAbandoned = std::chrono::hours(24);
 
 std::string first_lines(const std::string& digest, std::size_t n_bytes) {
-    return format("hearth packed weights, form {}\nmodel {}\nbytes {}\nfrom ", kForm, digest,
+    return format("hearth packed weights, form {}\nmodel {}\nbytes {}\nsha256 ", kForm, digest,
                   n_bytes);
 }
 
@@ -90,6 +91,11 @@ class NewFile {
             bytes = bytes.subspan(std::size_t(n));
         }
         return {};
+    }
+    // Over what was written first.
+    Status write_head(std::string_view head) {
+        const ssize_t n = ::pwrite(fd_.get(), head.data(), head.size(), 0);
+        return n == ssize_t(head.size()) ? Status() : refused(temporary_);
     }
     Status keep() {
         if (::fsync(fd_.get()) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0)
@@ -152,15 +158,19 @@ void remove_orphans(const std::string& folder) {
     for (const std::string& path : gone) fs::remove(path, error);
 }
 
-// The whole file, in order and in pieces.
-Status write_form(NewFile& out, std::string_view header, const Gguf& gguf, const Device& device,
-                  const std::atomic<bool>& stop) {
+// The whole file, in order and in pieces, with zeros for a header; returns the SHA-256 of what is
+// behind it.
+Result<std::string> write_form(NewFile& out, const Gguf& gguf, const Device& device,
+                               const std::atomic<bool>& stop) {
     Status status;
-    const auto head = std::as_bytes(std::span(header));
-    std::vector<std::byte> piece(head.begin(), head.end());
+    Sha256 hash;
+    std::vector<std::byte> piece(kHeaderBytes);
+    std::size_t n_header = kHeaderBytes;  // of the piece
     const auto flush = [&](std::size_t n) {
         status = stop.load(std::memory_order_relaxed) ? Status(stopped())
                                                       : out.write(std::span(piece).first(n));
+        hash.add(std::span(piece).first(n).subspan(n_header));
+        n_header = 0;
         piece.erase(piece.begin(), piece.begin() + std::ptrdiff_t(n));
     };
     for_packed(gguf, device, [&](const GgufTensor& tensor, PackedShape shape, std::size_t) {
@@ -172,7 +182,8 @@ Status write_form(NewFile& out, std::string_view header, const Gguf& gguf, const
         piece.resize(piece.size() + (kAlign - shape.bytes() % kAlign) % kAlign);
     });
     if (status) flush(piece.size());
-    return status;
+    HEARTH_CHECK_OK(status);
+    return hash.hex();
 }
 
 }  // namespace
@@ -189,10 +200,12 @@ std::optional<PackedFile> PackedFile::find(const std::string& folder, const Shar
     if (!file) return std::nullopt;
     const std::size_t n_bytes = size_of(shards.gguf(), device);
     const std::string lines = first_lines(*digest, n_bytes);
-    if (file->bytes().size() != n_bytes || lines.size() > kHeaderBytes ||
+    if (file->bytes().size() != n_bytes || lines.size() + kHexBytes > kHeaderBytes ||
         std::memcmp(file->bytes().data(), lines.data(), lines.size()) != 0)
         return std::nullopt;
     PackedFile out(std::move(*file));
+    out.digest_.assign(reinterpret_cast<const char*>(out.file_.bytes().data()) + lines.size(),
+                       kHexBytes);
     if (!out.is_of(shards.gguf(), device)) return std::nullopt;
     return out;
 }
@@ -213,6 +226,19 @@ bool PackedFile::is_of(const Gguf& gguf, const Device& device) const {
     return same;
 }
 
+Status PackedFile::check(const std::atomic<bool>& stop) const {
+    Sha256 hash;
+    for (auto rest = file_.bytes().subspan(kHeaderBytes); !rest.empty();) {
+        if (stop.load(std::memory_order_relaxed)) return stopped();
+        const std::size_t n = std::min(kPieceBytes, rest.size());
+        hash.add(rest.first(n));
+        rest = rest.subspan(n);
+    }
+    if (hash.hex() == digest_) return {};
+    return fail(ErrorKind::invalid_request,
+                format("{} has other bytes than were written; check the disk", file_.path()));
+}
+
 Status PackedFile::make(const std::string& folder, const Shards& shards, const Device& device,
                         const std::atomic<bool>& stop, std::size_t n_left) {
     HEARTH_CHECK_OK(make_folders(folder));
@@ -221,22 +247,23 @@ Status PackedFile::make(const std::string& folder, const Shards& shards, const D
     if (digest.empty()) return stopped();
     const std::string path = path_of(folder, digest);
     std::error_code error;
-    // A form that this identity named already was refused by find(), or nobody would ask.
+    // A form that this identity named already was refused by find() or check(), or nobody would
+    // ask.
     if (!fs::exists(path, error) || fs::exists(identity, error)) {
         remove_orphans(folder);
         const std::size_t n_bytes = size_of(shards.gguf(), device);
         HEARTH_CHECK_OK(check_room(folder, n_bytes, n_left));
         const std::string source = fs::absolute(shards.path(), error).string();
-        std::string header = first_lines(digest, n_bytes) + source + "\n";
-        if (header.size() >= kHeaderBytes)
+        const std::string lines = first_lines(digest, n_bytes), from = "\nfrom " + source + "\n";
+        if (lines.size() + kHexBytes + from.size() >= kHeaderBytes)
             return fail(ErrorKind::invalid_request,
                         format("the model's path of {} bytes is too long for a packed form; move "
                                "the model to a shorter one",
                                source.size()));
-        header.resize(kHeaderBytes);
         NewFile file(path);
         HEARTH_CHECK_OK(file.open());
-        HEARTH_CHECK_OK(write_form(file, header, shards.gguf(), device, stop));
+        HEARTH_TRY(const std::string hex, write_form(file, shards.gguf(), device, stop));
+        HEARTH_CHECK_OK(file.write_head(lines + hex + from));
         HEARTH_CHECK_OK(shards.unchanged());
         HEARTH_CHECK_OK(file.keep());
     }
@@ -247,6 +274,12 @@ Status PackedFile::make(const std::string& folder, const Shards& shards, const D
 void PackedFile::give(const Gguf& gguf, Device& device) const {
     for_packed(gguf, device, [&](const GgufTensor& tensor, PackedShape, std::size_t at) {
         device.use_packed(tensor, file_.bytes().data() + at);
+    });
+}
+
+void PackedFile::take_back(const Gguf& gguf, Device& device) {
+    for_packed(gguf, device, [&](const GgufTensor& tensor, PackedShape, std::size_t) {
+        device.use_packed(tensor, nullptr);
     });
 }
 

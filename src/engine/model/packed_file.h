@@ -10,16 +10,17 @@
 // is that of each multiplied matrix in the order of the tensor table, each at a multiple of 64
 // bytes. The header is text, so that people can see what they would remove:
 //
-//   hearth packed weights, form 2
+//   hearth packed weights, form 3
 //   model <digest>
 //   bytes <of the whole file>
+//   sha256 <digest of what follows the header>
 //   from <absolute path>
 //
 // and zeros up to 4096 bytes.
 //
 // A file is written beside its place, synced and renamed: it is whole or not there. find() still
 // compares the first and the last group of every matrix with the model, and takes nothing that is
-// of other bytes. Removing the folder is safe at any time. Packed forms of models whose file is
+// of other bytes; check() reads it whole. Removing the folder is safe at any time. Packed forms of models whose file is
 // gone are removed when another is written.
 //
 // Thread: any; the device's pack() is.
@@ -53,8 +54,13 @@ class PackedFile {
     // Bytes of the model's form; 0: nothing in it can be packed.
     static std::size_t bytes_of(const Gguf& gguf, const Device& device);
 
-    // Tells the device. Requires: this object outlives the device's steps.
+    // Tells the device. Requires: this object outlives the device's steps, or take_back() is called
+    // between two of them.
     void give(const Gguf& gguf, Device& device) const;
+    static void take_back(const Gguf& gguf, Device& device);
+    // Are all bytes those that were written? Reads the file; stop as in make(). Errors: cancelled;
+    // invalid_request, naming the file, if they are not.
+    Status check(const std::atomic<bool>& stop) const;
     // Errors: as ModelFile::unchanged.
     Status unchanged() const { return file_.unchanged(); }
 
@@ -62,6 +68,7 @@ class PackedFile {
     explicit PackedFile(ModelFile file) : file_(std::move(file)) {}
     bool is_of(const Gguf& gguf, const Device& device) const;
     ModelFile file_;
+    std::string digest_;  // as the header has it
 };
 
 }  // namespace hearth::model

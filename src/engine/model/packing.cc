@@ -14,10 +14,7 @@ namespace hearth::model {
 Packing::Packing(std::string folder, const Shards& shards, Device& device)
     : folder_(std::move(folder)), shards_(shards), device_(device) {
     if (folder_.empty() || PackedFile::bytes_of(shards.gguf(), device) == 0) return;
-    if (auto file = PackedFile::find(folder_, shards_, device_)) {
-        use(std::move(*file));
-        return;
-    }
+    if (auto file = PackedFile::find(folder_, shards_, device_)) use(std::move(*file));
     try {
         worker_ = std::thread([this] { work(); });
     } catch (const std::system_error&) {
@@ -37,6 +34,12 @@ void Packing::settle() {
 void Packing::work() {
     pthread_setname_np(pthread_self(), "packing");
     ::setpriority(PRIO_PROCESS, 0, 19);  // of this thread alone, on Linux
+    if (in_use_) {
+        const Status whole = in_use_->check(stop_);
+        if (whole || whole.error().kind == ErrorKind::cancelled) return;
+        log_warn("packed_weights_damaged", {{"why", whole.error().message}});
+        is_damaged_.store(true, std::memory_order_release);
+    }
     const std::int64_t begin_ns = system_clock().mono_ns();
     const Status made = PackedFile::make(folder_, shards_, device_, stop_);
     if (!made) {
@@ -53,6 +56,11 @@ void Packing::work() {
 }
 
 void Packing::adopt() {
+    if (is_damaged_.load(std::memory_order_acquire)) {
+        PackedFile::take_back(shards_.gguf(), device_);
+        in_use_.reset();
+        is_damaged_.store(false, std::memory_order_relaxed);
+    }
     if (in_use_ || !is_made_.load(std::memory_order_acquire)) return;
     use(std::move(*made_));
 }

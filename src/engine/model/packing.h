@@ -1,9 +1,11 @@
 // Packing: brings a loaded model's packed form (packed_file.h) to the device. Where the form is not
 // there yet it is made on a thread of lowest priority while the model already answers from its
-// file, and taken over between two steps: results have the same bits before and after.
+// file, and taken over between two steps: results have the same bits before and after. A form that
+// was there is read whole by that thread; if its bytes are not those that were written, the model
+// answers from its file again and a new form is made.
 //
 // Thread: construction: whoever loads, before there are steps. adopt(): the engine's. The worker
-// only reads the model and writes the file.
+// only reads the model and the form, and writes the file.
 #pragma once
 
 #include <atomic>
@@ -25,9 +27,10 @@ class Packing {
     ~Packing();  // stops the worker
     Packing(const Packing&) = delete;
 
-    // Between steps. Costs one load of an atomic while there is nothing to take over.
+    // Between steps. Costs two loads of atomics while there is nothing to take over.
     void adopt();
-    // Waits until nothing is made any more; adopt() then takes it over. Any thread, one at a time.
+    // Waits until nothing is checked or made any more; adopt() then takes it over. Any thread, one
+    // at a time.
     void settle();
     // Errors: as ModelFile::unchanged, of the form in use.
     Status unchanged() const { return in_use_ ? in_use_->unchanged() : Status(); }
@@ -39,9 +42,9 @@ class Packing {
     const std::string folder_;
     const Shards& shards_;
     Device& device_;
-    std::optional<PackedFile> in_use_;  // engine thread
+    std::optional<PackedFile> in_use_;  // engine thread; read by the worker until is_damaged_
     std::optional<PackedFile> made_;    // the worker's until is_made_, then the engine thread's
-    std::atomic<bool> is_made_{false}, stop_{false};
+    std::atomic<bool> is_damaged_{false}, is_made_{false}, stop_{false};
     std::thread worker_;
 };
 

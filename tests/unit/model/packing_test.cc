@@ -174,6 +174,28 @@ TEST(Packing, a_form_under_a_wrong_name_is_not_taken_and_is_made_anew) {
     EXPECT_EQ(Loaded(path, packed).logits(), Loaded(path, "").logits());
 }
 
+// Wherever a byte is another one: the model answers as its file does, and a new form is made.
+TEST(Packing, a_damaged_form_is_found_wherever_it_is_and_made_anew) {
+    const std::string folder = temp_folder(), packed = folder + "/packed";
+    const std::string path = write_model(folder, kQ4_K);
+    const std::vector<float> plain = Loaded(path, "").logits();
+    make(path, packed);
+    const std::string form = files_of(packed, ".packed").at(0);
+    const std::string whole = read_file(form, 1 << 30).value();
+    int n_taken = 0;
+    for (std::size_t at = 4096; at < whole.size(); at += whole.size() / 23) {
+        flip_byte(form, std::streamoff(at));
+        n_taken += is_found(path, packed);
+        Loaded loaded(path, packed);
+        loaded.model->packing()->settle();
+        loaded.model->packing()->adopt();
+        EXPECT_EQ(loaded.logits(), plain) << at;
+        EXPECT_TRUE(loaded.model->unchanged());
+        EXPECT_EQ(read_file(form, 1 << 30).value(), whole) << at;
+    }
+    EXPECT_GT(n_taken, 5);  // which the look at the load does not tell
+}
+
 TEST(Packing, the_folder_may_be_removed_while_the_form_is_in_use) {
     const std::string folder = temp_folder(), packed = folder + "/packed";
     const std::string path = write_model(folder, kQ4_K);
